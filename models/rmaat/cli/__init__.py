@@ -1,0 +1,1 @@
+"""The `rmaat` command: one module a subcommand, registered in `app`."""

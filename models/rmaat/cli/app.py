@@ -1,0 +1,76 @@
+"""Entry point of the `rmaat` command."""
+
+import importlib
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from astro_sim.errors import InputError
+
+# One module a command: `rmaat.cli.<name>` holds a function of the same name.
+COMMANDS = tuple(
+    name
+    for name in "demo simulate sweep fit data train evaluate deploy bench figures report doctor".split()
+    if (Path(__file__).parent / f"{name}.py").exists()
+)
+
+app = typer.Typer(
+    name="rmaat",
+    help="From the astrocyte to the chip: simulate, fit, train, deploy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"rmaat.cli.{_name}")
+    _command = getattr(_module, "app", None)
+    if _command is not None:
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(getattr(_module, _name))
+
+
+# The base of Typer's usage errors (unknown option, value out of range); Typer exports only its subclass.
+_UsageError = typer.BadParameter.__bases__[0]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input ends in one line on stderr and exit code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    show_traceback = "--debug" in arguments  # before or after the subcommand
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        sys.exit(app(arguments, prog_name="rmaat", standalone_mode=False))
+    except InputError as error:
+        if show_traceback:
+            raise
+        _refuse(str(error))
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        message = error.format_message()  # type: ignore[attr-defined]
+        if not message:  # a group without a subcommand has printed its help
+            sys.exit(2)
+        _refuse(f"{message} (see {context.command_path if context else 'rmaat'} --help)")
+    except typer.Abort:
+        sys.exit(130)
+
+
+def _refuse(message: str) -> NoReturn:
+    line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
+    sys.exit(2)

@@ -1,0 +1,87 @@
+"""`rmaat doctor`: what is installed, what is missing and what to do about it."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was looked at, what was found, and the remedy if it is not as it should be."""
+
+    subject: str
+    state: str
+    remedy: str = ""
+
+
+def doctor() -> None:
+    """Print versions, Brian2's code generation target, torch devices and Lava's state, with what to do.
+
+    Exits with 1 if something that the toolkit cannot do without is missing.
+    """
+    required = [*_python(), *_packages()]
+    table = Table("", "what", "state", "what to do", title="rmaat doctor", title_justify="left")
+    for finding in [*required, *_brian2(), *_torch(), *_lava()]:
+        mark = "[yellow]![/]" if finding.remedy else "[green]✓[/]"
+        table.add_row(mark, finding.subject, finding.state, finding.remedy)
+    Console().print(table)
+    if any(finding.remedy for finding in required):
+        sys.exit(1)
+
+
+def _python() -> Iterator[Finding]:
+    supported = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield Finding("Python", sys.version.split()[0], "" if supported else "use Python 3.11 or 3.12")
+
+
+def _packages() -> Iterator[Finding]:
+    """Every run-time requirement of the installed distribution against what is there."""
+    from packaging.requirements import Requirement
+
+    for line in requires("rmaat") or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        install = f"pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield Finding(requirement.name, "absent", install)
+            continue
+        fits = requirement.specifier.contains(found, prereleases=True)
+        yield Finding(requirement.name, found, "" if fits else install)
+
+
+def _brian2() -> Iterator[Finding]:
+    from astro_sim import codegen_target
+
+    target = codegen_target()
+    remedy = "" if target == "cython" else "a C++ compiler makes long runs faster: apt install g++ (macOS: xcode-select --install)"
+    yield Finding("Brian2 code generation", target, remedy)
+    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    yield Finding("Brian2 standalone", "available" if compiler else "no C++ compiler", "" if compiler else remedy)
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("torch CPU threads", str(torch.get_num_threads()))
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        yield Finding("torch GPU", ", ".join(names))
+    elif torch.backends.mps.is_available():
+        yield Finding("torch GPU", "Apple MPS")
+    else:
+        yield Finding("torch GPU", "none; the CPU is used")
+
+
+def _lava() -> Iterator[Finding]:
+    from rmaat_lava import target_status
+
+    for target, (available, reason) in target_status().items():
+        yield Finding(f"deploy target {target}", "available" if available else "not available", "" if available else reason)

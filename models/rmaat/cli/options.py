@@ -1,0 +1,51 @@
+"""Options that every subcommand shares."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from astro_sim.errors import InputError
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the TOML file's entries the defaults of this command; flags still override them."""
+    if path is None:
+        return None
+    context.default_map = {**(context.default_map or {}), **read_config(path, _flag_names(context))}
+    return path
+
+
+def _flag_names(context: typer.Context) -> set[str]:
+    return {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
+
+
+def read_config(path: Path, known: set[str]) -> dict[str, Any]:
+    """Read a command's TOML config; hyphens and underscores in its keys are the same.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not TOML, or has a key that the command does not know.
+    """
+    if not path.is_file():
+        raise InputError("--config", str(path), "an existing TOML file")
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("--config", str(path), f"a TOML file ({error})") from None
+    entries = {key.replace("-", "_"): value for key, value in entries.items()}
+    for key in entries:
+        if key not in known:
+            raise InputError(f"{path}: {key}", entries[key], f"one of {', '.join(sorted(known))}")
+    return entries
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", callback=_load_config, is_eager=True, help="TOML file with defaults for these options."
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]

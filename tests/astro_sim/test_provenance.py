@@ -1,0 +1,50 @@
+"""Files are whole or absent; hashes are the standard ones."""
+
+from pathlib import Path
+
+import pytest
+
+from astro_sim.provenance import file_sha256, replacing, versions
+
+
+def test_sha256_of_the_fips_example(tmp_path: Path) -> None:
+    """FIPS 180-4's example message "abc"."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "abc") == expected
+
+
+def test_replacing_writes_a_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "result.txt"
+    for text in ("first", "second"):
+        with replacing(target) as temporary:
+            temporary.write_text(text)
+        assert target.read_text() == text
+    assert [path.name for path in target.parent.iterdir()] == ["result.txt"]
+
+
+def test_replacing_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_replacing_swaps_a_whole_folder(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    target.mkdir()
+    (target / "stale").touch()
+    with replacing(target) as temporary:
+        temporary.mkdir()
+        (temporary / "fresh").touch()
+    assert [path.name for path in target.iterdir()] == ["fresh"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_versions_name_the_packages_that_decide_a_result() -> None:
+    import numpy
+
+    assert versions()["numpy"] == numpy.__version__

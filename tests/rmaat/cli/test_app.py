@@ -1,0 +1,41 @@
+"""The command's surface: every subcommand explains itself, bad input is one line and exit code 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rmaat.cli.app import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert "Usage: rmaat" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_mistyped_command_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["simulat"])
+    assert exit_.value.code == 2
+
+
+def test_input_errors_are_one_line_on_stderr(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", f"{tmp_path}/absent [red].nc"])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.err.count("\n") == 1
+    assert "absent [red].nc" in captured.err
+
+
+def test_the_command_starts_without_importing_a_simulator_or_torch() -> None:
+    """`rmaat --help` must answer at once: none of the heavy libraries may be imported by it."""
+    code = (
+        "import sys, rmaat.cli.app;"
+        "print([name for name in ('brian2', 'torch', 'lava', 'scipy', 'matplotlib', 'xarray') if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
