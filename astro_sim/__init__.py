@@ -1,0 +1,29 @@
+"""Neuron–synapse–astrocyte models in Brian2, their protocols and recordings."""
+
+import importlib
+from typing import Any
+
+# public name -> module; imported on first use, so that `import astro_sim` costs nothing
+_MODULES = {
+    "DistanceCoupling": "coupling",
+    "InputError": "errors",
+    "MacroParameters": "macro_parameters",
+    "MacroState": "macro_equations",
+    "Protocol": "protocols",
+    "default_protocol": "macro",
+    "load_recording": "recording",
+    "save_recording": "recording",
+    "simulate_macro": "macro",
+}
+
+__all__ = sorted(_MODULES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'astro_sim' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"astro_sim.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
