@@ -1,0 +1,83 @@
+"""Presynaptic spike trains as two flat arrays: which synapse, at what time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from astro_sim.errors import InputError
+
+
+class SpikeTrains(NamedTuple):
+    """Spikes of `size` trains on a raster of `dt` seconds, ordered by time.
+
+    Attributes
+    ----------
+    synapse : ndarray of int, shape (n_spikes,)
+    time : ndarray of float, shape (n_spikes,)
+        Seconds; at most one spike of a train in a step.
+    size : int
+    """
+
+    synapse: NDArray[np.int64]
+    time: NDArray[np.float64]
+    size: int
+
+    def of(self, train: int) -> NDArray[np.float64]:
+        """Times of one train."""
+        return self.time[self.synapse == train]
+
+
+def poisson_trains(rate_hz: ArrayLike, duration: float, dt: float, seed: int) -> SpikeTrains:
+    """Draw Poisson trains: in each step of `dt` a spike with probability ``rate·dt``.
+
+    Parameters
+    ----------
+    rate_hz : array_like, shape (n_trains,)
+        Rates ≥ 0, with ``rate·dt ≤ 0.5``.
+    """
+    rates = _rates(rate_hz)
+    if np.any(rates * dt > 0.5):
+        raise InputError("rate_hz", float(rates.max()), f"at most {0.5 / dt:g} Hz at a step of {dt:g} s")
+    steps = round(duration / dt)
+    rng = np.random.default_rng(seed)
+    counts = rng.binomial(steps, rates * dt)
+    chosen = [np.sort(rng.choice(steps, size=count, replace=False)) for count in counts]
+    return _ordered(chosen, dt)
+
+
+def regular_trains(rate_hz: ArrayLike, duration: float, dt: float) -> SpikeTrains:
+    """Regular trains: spikes at 1/rate, 2/rate, … on the raster."""
+    rates = _rates(rate_hz)
+    counts = np.floor(rates * duration * (1 - 1e-12)).astype(int)
+    chosen = [np.rint(np.arange(1, count + 1) / rate / dt) for count, rate in zip(counts, rates, strict=True)]
+    return _ordered(chosen, dt)
+
+
+def given_trains(times: Sequence[ArrayLike], duration: float, dt: float) -> SpikeTrains:
+    """Place given spike times (seconds, one sequence a train) on the raster of `dt`."""
+    chosen = []
+    for train in times:
+        array = np.sort(np.asarray(train, dtype=float))
+        if array.size and not (np.isfinite(array).all() and array[0] >= 0 and array[-1] < duration):
+            raise InputError("spike_times", array.tolist()[:3], f"times in 0 … {duration:g} s")
+        steps = np.rint(array / dt)
+        if np.any(np.diff(steps) == 0):
+            raise InputError("spike_times", array.tolist()[:3], f"at most one spike in a step of {dt:g} s")
+        chosen.append(steps)
+    return _ordered(chosen, dt)
+
+
+def _rates(rate_hz: ArrayLike) -> NDArray[np.float64]:
+    rates = np.atleast_1d(np.asarray(rate_hz, dtype=float))
+    if rates.ndim != 1 or rates.size == 0 or not np.all(np.isfinite(rates) & (rates >= 0)):
+        raise InputError("rate_hz", rate_hz, "one or more finite rates >= 0 Hz")
+    return rates
+
+
+def _ordered(steps: Sequence[ArrayLike], dt: float) -> SpikeTrains:
+    index = np.repeat(np.arange(len(steps)), [np.size(train) for train in steps])
+    flat = np.concatenate([np.asarray(train, dtype=float) for train in steps])
+    order = np.lexsort((index, flat))
+    return SpikeTrains(index[order], flat[order] * dt, len(steps))
