@@ -5,15 +5,19 @@ from typing import Any
 
 # public name -> module; imported on first use, so that `import astro_sim` costs nothing
 _MODULES = {
+    "AstrocyteParameters": "astrocyte",
     "DistanceCoupling": "coupling",
+    "GliotransmissionParameters": "gliotransmission",
     "InputError": "errors",
     "MacroParameters": "macro_parameters",
     "MacroState": "macro_equations",
     "Protocol": "protocols",
+    "SynapseParameters": "synapse",
     "default_protocol": "macro",
     "load_recording": "recording",
     "save_recording": "recording",
     "simulate_macro": "macro",
+    "simulate_tripartite": "tripartite",
 }
 
 __all__ = sorted(_MODULES)  # noqa: PLE0605
