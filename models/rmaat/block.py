@@ -1,0 +1,35 @@
+"""One layer: attention and a feed-forward network, each followed by a layer norm."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """The astromorphic transformer's block.
+
+    Y = LN(L),  out = LN(FFN(Y) + Y),  FFN(Y) = W_2 relu(W_1 Y),  where L is the mixer's output with X added.
+
+    Parameters
+    ----------
+    mixer : nn.Module
+        Maps (batch, n, dim) to the same shape, residual included.
+    dim, ffn_dim : int
+        Width of the model and of the hidden layer.
+    dropout : float
+        Probability of dropping an entry of FFN(Y), in training only.
+    """
+
+    def __init__(self, mixer: nn.Module, dim: int, ffn_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = mixer
+        self.attention_norm = nn.LayerNorm(dim)
+        self.ffn_in = nn.Linear(dim, ffn_dim)
+        self.ffn_out = nn.Linear(ffn_dim, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, table: Tensor | None, mask: Tensor | None) -> Tensor:
+        """(batch, n, dim) to (batch, n, dim); see `AstromorphicAttention.forward` for `table` and `mask`."""
+        y = self.attention_norm(self.attention(x, table, mask))
+        hidden = self.ffn_out(F.relu_(self.ffn_in(y)))
+        return self.ffn_norm(F.dropout(hidden, self.dropout, self.training) + y)

@@ -1,0 +1,84 @@
+"""What defines a model: every choice of architecture, ablation and training mode in one place."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from astro_sim.errors import InputError
+
+
+class RMAATConfig(BaseModel):
+    """Architecture of an RMAAT model or of one of its baselines.
+
+    The defaults are the full model; the ablation switches take its parts away one at a time, and
+    `rmaat.baselines` sets them to the models that RMAAT is compared with.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown, of another type or out of its bounds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vocab_size: int = Field(default=256, ge=2)  # token ids, 0 is padding
+    num_labels: int = Field(default=2, ge=2)
+    input_kind: Literal["tokens", "features"] = "tokens"  # features: real vectors of `input_dim`
+    input_dim: int = Field(default=1, ge=1)
+
+    dim: int = Field(default=64, ge=1)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    ffn_dim: int | None = Field(default=None, ge=1)  # 4 * dim if not given
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
+    memory_tokens: int = Field(default=16, ge=0)
+    backprop: Literal["amrb", "bptt"] = "amrb"
+    every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
+
+    mixer: Literal["astromorphic", "softmax", "ssm"] = "astromorphic"
+    causal: bool = False
+    alpha: float | None = Field(default=None, gt=0.0, le=2.0)  # None: the fitted exponent
+    learn_alpha: bool = False
+    presynaptic: Literal["power", "saturating", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
+    astrocytic: bool = True  # H_astro
+    retention: bool = True  # memory scaled by RF(t, T)
+    learn_bio: bool = False  # gradients reach the kernel's and the schedule's constants
+    bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+                raise cause from None
+            field = ".".join(str(part) for part in first["loc"]) or "model configuration"
+            raise InputError(field, first["input"], first["msg"]) from None
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> RMAATConfig:
+        if self.dim % self.heads:
+            raise InputError("heads", self.heads, f"a divisor of dim = {self.dim}")
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.dim // self.heads
+
+    @property
+    def segment_tokens(self) -> int:
+        """N, the places that attention sees in a full segment: memory and tokens."""
+        return self.memory_tokens + self.segment_length
+
+    def with_bio(self) -> RMAATConfig:
+        """This configuration with the bio-parameters written out (the packaged reference if there were none)."""
+        from rmaat_bridge import BioParameters
+
+        if self.bio is not None:
+            return self
+        return self.model_copy(update={"bio": BioParameters.reference().model_dump(mode="json")})

@@ -1,0 +1,54 @@
+"""Long-term (LTP) memory: how much of what a segment leaves behind enters the next one."""
+
+import torch
+from torch import Tensor, nn
+
+from rmaat_bridge import BioParameters, RetentionSchedule
+
+
+class Memory(nn.Module):
+    """M persistent memory tokens and the retention factor that scales them from segment to segment.
+
+    mem_{t+1} = RF(t, T) mem'_{t+1}
+
+    where mem' is what the stack leaves at the memory's places and T is the sample's own number of segments.
+    The factor is applied as the memory enters segment t + 1, so that the state after the last segment is
+    mem' itself, a layer norm's output whose size does not depend on T. There is no normalisation between the
+    scaling and the first layer's keys and values: it would undo the factor.
+
+    Parameters
+    ----------
+    tokens, dim : int
+        M and the width of the model; M may be 0.
+    schedule : RetentionSchedule or None
+        RF; None keeps the memory unscaled.
+
+    Source: Mia, Bal, Sengupta, arXiv 2601.00426.
+    """
+
+    def __init__(self, tokens: int, dim: int, schedule: RetentionSchedule | None) -> None:
+        super().__init__()
+        self.initial = nn.Parameter(torch.randn(tokens, dim))
+        self.identity = nn.Parameter(torch.randn(tokens, dim) * 0.1)
+        self.schedule = schedule
+
+    def factors(self, segments: Tensor, longest: int) -> Tensor:
+        """Scale of the memory as it enters each segment: (longest, batch), 1 for the first.
+
+        Parameters
+        ----------
+        segments : Tensor of int64
+            Number of segments of each sample, (batch,), in 1 .. longest.
+        longest : int
+            Number of segments of the batch.
+        """
+        ones = self.initial.new_ones(1, len(segments))
+        if self.schedule is None:
+            return ones.expand(longest, -1)
+        factors = self.schedule.table(longest)[segments - 1].to(self.initial)  # (batch, longest)
+        return torch.cat([ones, factors.T[:-1]])
+
+
+def retention_schedule(bio: BioParameters, learn: bool) -> RetentionSchedule:
+    """The schedule of a bio-parameters file; its constants are trained only if `learn`."""
+    return RetentionSchedule(bio.retention).requires_grad_(learn)

@@ -1,0 +1,153 @@
+"""The RMAAT model: a stack of astromorphic blocks that reads a sequence segment by segment."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from astro_sim.errors import InputError
+from rmaat.amrb import Segment, recur
+from rmaat.attention import AstromorphicAttention
+from rmaat.block import Block
+from rmaat.config import RMAATConfig
+from rmaat.memory import Memory, retention_schedule
+from rmaat.pretrained import Pretrained
+from rmaat_bridge import AstrocyticKernel, BioParameters
+
+Reduce = Callable[[Tensor, Tensor | None], Tensor]
+
+
+class Readout(NamedTuple):
+    """What a model leaves of a batch."""
+
+    outputs: list[Tensor]  # one a segment: its tokens' features, or what `reduce` made of them
+    memory: Tensor  # after each sample's last segment, (batch, memory_tokens, dim)
+    segments: Tensor  # number of segments of each sample, (batch,)
+
+
+class RMAATModel(Pretrained, nn.Module):
+    """Embedding, memory and blocks; the heads are built on it.
+
+    Parameters
+    ----------
+    config : RMAATConfig
+        The bio-parameters in it decide the retention factors, the astrocytic kernel and alpha.
+    """
+
+    def __init__(self, config: RMAATConfig) -> None:
+        super().__init__()
+        self.config = config = config.with_bio()
+        bio = BioParameters.model_validate(config.bio)
+        if config.input_kind == "tokens":
+            self.embedding: nn.Module = nn.Embedding(config.vocab_size, config.dim)
+        else:
+            self.embedding = nn.Linear(config.input_dim, config.dim)
+        self.position = nn.Parameter(torch.randn(config.segment_length, config.dim) * 0.5)
+        schedule = retention_schedule(bio, config.learn_bio) if config.retention else None
+        self.memory = Memory(config.memory_tokens, config.dim, schedule)
+        self.blocks = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
+
+    def step(
+        self, memory: Tensor, factor: Tensor, inputs: Tensor, mask: Tensor | None, *tables: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Read one segment.
+
+        Parameters
+        ----------
+        memory : Tensor
+            mem' of the segment before, (batch, memory_tokens, dim).
+        factor : Tensor
+            Retention factor of each sample, (batch,).
+        inputs : Tensor
+            Token ids (batch, n) or features (batch, n, input_dim).
+        mask : Tensor or None
+            True at tokens that exist, (batch, n). A sample without any keeps its memory.
+        *tables : Tensor or None
+            `AstromorphicAttention.astrocytic_table()` of each block.
+
+        Returns
+        -------
+        memory, features : Tensor
+            (batch, memory_tokens, dim) and (batch, n, dim).
+        """
+        scaled = memory * factor[:, None, None] + self.memory.identity
+        x = torch.cat([scaled, self.embedding(inputs) + self.position[: inputs.shape[1]]], dim=1)
+        places = None if mask is None else nn.functional.pad(mask, (memory.shape[1], 0), value=True)
+        for block, table in zip(self.blocks, tables, strict=True):
+            x = block(x, table, places)
+        new, features = x.split([memory.shape[1], inputs.shape[1]], dim=1)
+        if mask is not None:
+            new = torch.where(mask.any(1)[:, None, None], new, memory)
+        return new, features
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, reduce: Reduce | None = None) -> Readout:
+        """Read whole sequences.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Token ids (batch, length) or features (batch, length, input_dim).
+        lengths : Tensor of int64, optional
+            Tokens of each sample that are not padding, (batch,), from 1 to length.
+        reduce : callable, optional
+            Maps a segment's features (batch, n, dim) and mask (batch, n) or None to what is kept of them;
+            runs inside the replayed part, so that a small result costs little memory.
+        """
+        batch, length = inputs.shape[:2]
+        self._check(inputs)
+        size = self.config.segment_length
+        pieces = inputs.split(size, dim=1)
+        if lengths is None:
+            segments = torch.full((batch,), len(pieces), device=inputs.device)
+            masks: tuple[Tensor | None, ...] = (None,) * len(pieces)
+        else:
+            lengths = self._checked_lengths(lengths.to(inputs.device), length)
+            segments = lengths.add(size - 1).div(size, rounding_mode="floor")
+            exists = torch.arange(length, device=inputs.device) < lengths[:, None]
+            masks = exists.split(size, dim=1)
+        factors = self.memory.factors(segments, len(pieces))
+        tables = [block.attention.astrocytic_table() for block in self.blocks]
+
+        def step(
+            memory: Tensor, factor: Tensor, some: Tensor, mask: Tensor | None, *shared: Tensor | None
+        ) -> tuple[Tensor, Tensor]:
+            memory, features = self.step(memory, factor, some, mask, *shared)
+            return memory, features if reduce is None else reduce(features, mask)
+
+        steps: list[Segment] = list(zip(factors, pieces, masks, strict=True))
+        memory, outputs = recur(
+            step,
+            self.memory.initial.expand(batch, -1, -1),
+            steps,
+            tables,
+            list(self.parameters()),
+            self.config.every_k if self.config.backprop == "amrb" else None,
+        )
+        return Readout(outputs, memory, segments)
+
+    def _check(self, inputs: Tensor) -> None:
+        tokens = self.config.input_kind == "tokens"
+        if inputs.dim() != (2 if tokens else 3) or inputs.shape[1] == 0:
+            allowed = "(batch, length >= 1)" if tokens else f"(batch, length >= 1, {self.config.input_dim})"
+            raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")
+
+    @staticmethod
+    def _checked_lengths(lengths: Tensor, length: int) -> Tensor:
+        if lengths.min() < 1 or lengths.max() > length:
+            raise InputError("lengths", lengths.tolist(), f"values from 1 to {length}")
+        return lengths
+
+
+def _block(config: RMAATConfig, bio: BioParameters) -> Block:
+    kernel = AstrocyticKernel(bio.attention).requires_grad_(config.learn_bio) if config.astrocytic else None
+    exponents = {"power": config.alpha or bio.presynaptic.alpha.value, "linear": 1.0, "off": None}
+    mixer = AstromorphicAttention(
+        config.dim,
+        config.heads,
+        config.segment_tokens,
+        kernel,
+        exponents[config.presynaptic],
+        config.learn_alpha,
+    )
+    return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)
