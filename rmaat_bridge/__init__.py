@@ -1,0 +1,28 @@
+"""From recordings to differentiable layers: fits with error bars, the bio-parameters file, torch modules."""
+
+import importlib
+
+_HOME = {
+    "AstrocyticKernel": "kernel",
+    "AttentionFit": "bio_parameters",
+    "BioParameters": "bio_parameters",
+    "FitResult": "bio_parameters",
+    "PresynapticFit": "bio_parameters",
+    "PresynapticResponse": "response",
+    "Quantity": "quantity",
+    "RetentionFit": "bio_parameters",
+    "RetentionSchedule": "schedule",
+    "fit_attention": "attention",
+    "fit_presynaptic": "presynaptic",
+    "fit_retention": "retention",
+    "make_reference": "reference",
+    "with_posterior": "trainable",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,65 @@
+"""`rmaat fit`: from recordings to bio-parameters."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rmaat.cli.options import ConfigOption, SeedOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rmaat_bridge.bio_parameters import BioParameters
+
+
+def fit(
+    recording: Annotated[Path, typer.Argument(help="Macro recording (.nc) over several STP cycles.")],
+    attention: Annotated[
+        Path | None, typer.Option(help="Recording for the spatial kernel, if another one.")
+    ] = None,
+    presynaptic: Annotated[
+        Path | None, typer.Option(help="Recording for the presynaptic exponent, if another one.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="TOML file to write.")] = Path("runs/bio.toml"),
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Fit retention, attention kernel and presynaptic exponent, with standard errors, and write a TOML file."""
+    from rich.console import Console
+
+    from rmaat_bridge import BioParameters
+
+    console = Console()
+    if check is not None:
+        sections = BioParameters.load(check).check_source(recording)
+        console.print(f"{check}: {', '.join(sections)} fitted to {recording}")
+        return
+    with console.status("fitting"):
+        bio = BioParameters.from_recordings(recording, attention, presynaptic, seed=seed)
+    bio.save(out)
+    console.print(_table(bio))
+    console.print(f"bio-parameters: {out}")
+
+
+def _table(bio: "BioParameters") -> "Table":
+    from rich.table import Table
+
+    table = Table(title="Bio-parameters", title_justify="left")
+    for column in ("section", "form", "R²", "quantity", "value ± standard error", "unit"):
+        table.add_column(column, justify="right" if column == "R²" else "left")
+    for section in ("retention", "attention", "presynaptic"):
+        result = getattr(bio, section)
+        heading = (section, result.family, f"{result.r_squared:.6f}")
+        for name, quantity in result.parameters.items():
+            exact = quantity.standard_error == 0
+            value = f"{quantity.value:.6g}" + (
+                " (protocol)" if exact else f" ± {quantity.standard_error:.2g}"
+            )
+            table.add_row(*heading, name, value, quantity.unit)
+            heading = ("", "", "")
+        table.add_section()
+    return table

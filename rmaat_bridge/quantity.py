@@ -1,0 +1,92 @@
+"""A fitted number with its uncertainty, and the range in which its name makes sense."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy import stats
+
+from astro_sim.errors import InputError
+
+Mode = Literal["fixed", "bounded", "free"]
+CONFIDENCE = 0.95
+
+
+class Quantity(BaseModel):
+    """One number of the biology: estimate, uncertainty, and whether training may move it.
+
+    Parameters
+    ----------
+    value : float
+        The estimate, in `unit`.
+    standard_error : float
+        Standard error of the estimate (>= 0); 0 where the number was set by the protocol and not estimated.
+    lower, upper : float
+        Limits of the 95 % confidence interval, ``lower <= value <= upper``.
+    unit : str
+        Unit of all of the above: ``"s"``, ``"1"``, ``"Hz"``, ``"grid step"``.
+    mode : {"fixed", "bounded", "free"}
+        What training may do: nothing; move inside (lower, upper); move anywhere the quantity is defined.
+    prior : float, optional
+        The estimate before training; present only in a file written back after training.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=False)
+
+    value: float
+    standard_error: float = Field(ge=0)
+    lower: float
+    upper: float
+    unit: str
+    mode: Mode = "fixed"
+    prior: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Quantity:
+        if not self.lower <= (self.value if self.prior is None else self.prior) <= self.upper:
+            raise ValueError("lower <= value <= upper")
+        if self.mode == "bounded" and not self.lower < self.value < self.upper:
+            raise ValueError("lower < value < upper where mode is 'bounded'")
+        return self
+
+    @classmethod
+    def exact(cls, value: float, unit: str) -> Quantity:
+        """A number that the protocol set: no uncertainty."""
+        return cls(value=value, standard_error=0.0, lower=value, upper=value, unit=unit)
+
+    @classmethod
+    def estimated(
+        cls, value: float, standard_error: float, dof: int, unit: str, domain: tuple[float, float]
+    ) -> Quantity:
+        """An estimate with its 95 % interval from Student's t at `dof` degrees of freedom, kept inside `domain`.
+
+        Intervals of positive quantities are symmetric in the logarithm (standard error of ln v = se / v), so
+        that they never reach zero; the others are symmetric in the value and cut at the domain's ends.
+        """
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(dof, 1)))
+        if domain == POSITIVE:
+            ratio = math.exp(min(quantile * standard_error / value, 700.0))
+            lower, upper = value / ratio, value * ratio
+        else:
+            lower, upper = np.clip(
+                [value - quantile * standard_error, value + quantile * standard_error], *domain
+            )
+        return cls(
+            value=value, standard_error=standard_error, lower=float(lower), upper=float(upper), unit=unit
+        )
+
+
+POSITIVE = (0.0, math.inf)
+
+
+def refuse(error: ValidationError, where: str) -> InputError:
+    """Turn the first complaint of a pydantic validation into the project's one-line error."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    value: Any = first.get("input")
+    if isinstance(value, dict):
+        value = {key: value[key] for key in ("value", "lower", "upper", "mode") if key in value} or "a table"
+    return InputError(f"{where}: {field}", value, first["msg"].removeprefix("Value error, "))
