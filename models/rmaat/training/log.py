@@ -1,0 +1,93 @@
+"""What a run says while it trains: a CSV of the curves, TensorBoard where installed, one picture."""
+
+from __future__ import annotations
+
+import csv
+import resource
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+COLUMNS = (
+    "step",
+    "split",
+    "loss",
+    "accuracy",
+    "learning_rate",
+    "tokens_per_s",
+    "elapsed_s",
+    "peak_memory_mib",
+)
+
+
+class CurveLog:
+    """Rows of :data:`COLUMNS` in ``metrics.csv``; a resumed run drops the rows after its state."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / "metrics.csv"
+        kept = (
+            [row for row in read_curves(self.path) if int(row["step"]) <= step]
+            if self.path.is_file() and step
+            else []
+        )
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+        self.board = None
+        if find_spec("tensorboard") or find_spec("tensorboardX"):
+            from lightning.fabric.loggers import TensorBoardLogger
+
+            self.board = TensorBoardLogger(folder, name="tensorboard", version="")
+
+    def write(self, step: int, split: str, **values: float) -> None:
+        """Append one row."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow({"step": step, "split": split, **values})
+        if self.board:
+            self.board.log_metrics({f"{split}/{name}": value for name, value in values.items()}, step)
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``metrics.csv``; a row cut short by a killed run is left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["split"] and row["loss"] and row["elapsed_s"]]
+
+
+def peak_memory_mib() -> float:
+    """Largest memory so far in MiB: of the GPU's tensors if there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def draw_curves(csv_path: Path, out: Path, floors: dict[str, float]) -> None:
+    """Draw loss and accuracy against the step, with the floors as dashed lines, to a PNG."""
+    from matplotlib.figure import Figure
+
+    rows = read_curves(csv_path)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for split, style in (("train", "-"), ("validation", "o-")):
+        picked = [row for row in rows if row["split"] == split]
+        for axis, name, unit in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
+            axis.plot(
+                [int(r["step"]) for r in picked],
+                [unit * float(r[name]) for r in picked],
+                style,
+                ms=3,
+                label=split,
+            )
+    for name, value in floors.items():
+        axes[1].axhline(100 * value, ls="--", lw=0.8, color="0.5")
+        axes[1].annotate(
+            name, (0.99, 100 * value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7
+        )
+    axes[0].set(xlabel="step", ylabel="cross-entropy (nats)")
+    axes[1].set(xlabel="step", ylabel="accuracy (%)")
+    axes[0].legend(frameon=False)
+    figure.savefig(out, dpi=150)

@@ -1,0 +1,112 @@
+"""A training run as one TOML file: task, data, model, optimisation."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from astro_sim.errors import InputError
+
+CONFIGS = files("rmaat") / "configs"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataRecipe(_Section):
+    """What to train on.
+
+    `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
+    Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
+    Sequences are cut after `max_length` tokens.
+    """
+
+    source: str | None = None
+    folder: str | None = None
+    train: int = Field(96_000, ge=1)
+    validation: int = Field(2_000, ge=1)
+    test: int = Field(2_000, ge=1)
+    max_length: int | None = Field(None, ge=1)
+
+
+class OptimisationRecipe(_Section):
+    """AdamW with linear warm-up, cosine decay, clipping and a moving average of the weights.
+
+    A step takes `accumulate` batches of `batch_size` examples. `minutes`, if given, ends the run early:
+    the learning rate then follows the larger of the two shares used up. `average` is the decay of the
+    weights' exponential moving average (0: none); validation, test and the checkpoint use the average.
+    """
+
+    steps: int = Field(5_000, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(32, ge=1)
+    accumulate: int = Field(1, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    average: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    evaluate_every: int = Field(500, ge=1)
+    save_every: int = Field(500, ge=1)
+
+
+class Recipe(_Section):
+    """One training run; `model` holds fields of :class:`rmaat.config.RMAATConfig`."""
+
+    task: str
+    seed: int = Field(0, ge=0)
+    data: DataRecipe = DataRecipe()
+    model: dict[str, Any] = Field(default_factory=dict)
+    optimisation: OptimisationRecipe = OptimisationRecipe()
+
+
+def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe from a TOML file, or from the packaged ones by name (``"demo"``, ``"listops-small"``).
+
+    Parameters
+    ----------
+    source : str or path
+        File, or name of a packaged recipe.
+    changes : dict, optional
+        Values that replace the file's, by dotted name: ``{"optimisation.steps": 100}``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not TOML, or a value is unknown or out of its bounds.
+    """
+    packaged = CONFIGS / f"{source}.toml"
+    path = packaged if packaged.is_file() else Path(source)
+    if not path.is_file():
+        names = sorted(
+            entry.name.removesuffix(".toml") for entry in CONFIGS.iterdir() if entry.name.endswith(".toml")
+        )
+        raise InputError("--config", str(source), f"a TOML file or one of {', '.join(names)}")
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("--config", str(source), f"a TOML file ({error})") from None
+    for name, value in (changes or {}).items():
+        *sections, key = name.split(".")
+        target = entries
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[key] = value
+    return validated(Recipe, entries, str(source))
+
+
+def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recipe:
+    """Turn plain entries into a recipe; the first fault becomes one clear line."""
+    try:
+        return kind.model_validate(entries)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise InputError(f"{source}: {place}", fault["input"], fault["msg"].lower()) from None

@@ -1,0 +1,229 @@
+"""The training loop on Lightning Fabric: one device or several, resumable bit for bit on a CPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from astro_sim.errors import InputError
+from astro_sim.provenance import replacing
+from rmaat.data.sequences import Sequences, length_bucketed_batches
+from rmaat.data.tasks import Splits
+from rmaat.training.checkpoint import load_state, save_state
+from rmaat.training.evaluation import evaluate, to_tensors
+from rmaat.training.log import CurveLog, peak_memory_mib
+from rmaat.training.recipe import Recipe
+
+ROWS_PER_RUN = 200
+
+
+def learning_rate_share(progress: float, warmup: float) -> float:
+    """Share of the peak learning rate at `progress` in 0..1: linear to `warmup`, then half a cosine to 0."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+class Trainer:
+    """Trains one classifier by one recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    splits : Splits
+        The examples; training reads nothing else.
+    model : nn.Module
+        Called as ``model(ids, lengths)``, returns an object with ``logits`` (batch, num_labels); has
+        ``save_pretrained(folder)``.
+    out : path
+        Gets ``metrics.csv``, ``states/`` and ``checkpoint/`` (the weights that did best on validation).
+    fabric : Fabric, optional
+        A launched one; the default is one device of the best kind there is.
+    """
+
+    def __init__(
+        self, recipe: Recipe, splits: Splits, model: nn.Module, out: Path, fabric: Fabric | None = None
+    ):
+        self.recipe, self.splits, self.out = recipe, splits, Path(out)
+        self.options = options = recipe.optimisation
+        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
+        if options.batch_size % self.fabric.world_size:
+            raise InputError(
+                "batch_size", options.batch_size, f"a multiple of the {self.fabric.world_size} processes"
+            )
+        if options.batch_size > len(splits.train):
+            raise InputError(
+                "batch_size", options.batch_size, f"at most the {len(splits.train)} training examples"
+            )
+        optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
+        self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        self.average = None
+        if options.average:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
+        self.best = -1.0
+        self.elapsed = 0.0
+
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model.module} | ({"average": self.average} if self.average else {})
+
+    def fit(self, resume: bool = False) -> None:
+        """Train to the end of the recipe; `resume` continues from the newest state if there is one."""
+        options, start = self.options, self._restore() if resume else 0
+        self.out.mkdir(parents=True, exist_ok=True)
+        curves = CurveLog(self.out, start) if self.fabric.is_global_zero else None
+        loss_mean, accuracy = self._meters()
+        batches = self._batches(start * options.accumulate)
+        row_every = max(1, options.steps // ROWS_PER_RUN)
+        tokens, clock, step = 0, time.monotonic(), start
+        began = clock - self.elapsed
+        with _progress_bar(self.fabric.is_global_zero) as bar:
+            task = bar.add_task("training", total=options.steps, completed=start, said="")
+            while step < options.steps and not self._time_is_up():
+                share = self._share_used(step)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = options.learning_rate * learning_rate_share(share, options.warmup)
+                for part in range(options.accumulate):
+                    ids, lengths, labels = next(batches)
+                    tokens += int(lengths.sum())
+                    last = part + 1 == options.accumulate
+                    with self.fabric.no_backward_sync(self.model, enabled=not last):
+                        logits = self.model(ids, lengths).logits
+                        loss = cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+                        self.fabric.backward(loss / options.accumulate)
+                    loss_mean.update(loss.detach())
+                    accuracy.update(logits.detach(), labels)
+                self.fabric.clip_gradients(
+                    self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False
+                )
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                if self.average:
+                    self.average.update_parameters(self.model.module)
+                step += 1
+                self.elapsed = time.monotonic() - began
+                if step % row_every == 0:
+                    values = {"loss": loss_mean.compute().item(), "accuracy": accuracy.compute().item()}
+                    if not math.isfinite(values["loss"]):
+                        allowed = f"one at which the loss stays finite (it is not at step {step})"
+                        raise InputError("learning_rate", options.learning_rate, allowed)
+                    rate, tokens, clock = tokens / (time.monotonic() - clock), 0, time.monotonic()
+                    loss_mean.reset()
+                    accuracy.reset()
+                    if curves:
+                        lr = self.optimizer.param_groups[0]["lr"]
+                        curves.write(
+                            step, "train", **values, learning_rate=lr, tokens_per_s=rate, **self._usage()
+                        )
+                    said = (
+                        f"loss {values['loss']:.3f}  accuracy {values['accuracy']:.1%}  {rate:,.0f} tokens/s"
+                    )
+                    bar.update(task, said=said)
+                bar.update(task, completed=step)
+                if step % options.evaluate_every == 0 or step == options.steps or self._time_is_up():
+                    scores = self.evaluate(self.splits.validation)
+                    if curves:
+                        curves.write(step, "validation", **scores, **self._usage())
+                    if scores["accuracy"] > self.best:
+                        self.best = scores["accuracy"]
+                        self.save()
+                    clock = time.monotonic()
+                if step % options.save_every == 0 and self.fabric.is_global_zero:
+                    self._save_state(step)
+
+    def evaluate(self, data: Sequences) -> dict[str, float]:
+        """Loss (nats) and accuracy of the averaged weights on `data`."""
+        return evaluate(
+            self._averaged, data, self.options.batch_size, self.recipe.data.max_length, self.fabric
+        )
+
+    def save(self) -> None:
+        """Write the averaged weights and their configuration to ``checkpoint/``."""
+        if self.fabric.is_global_zero:
+            with replacing(self.out / "checkpoint") as room:
+                self._averaged.save_pretrained(room)
+
+    @property
+    def _averaged(self) -> Any:
+        return self.average.module if self.average else self.model.module
+
+    def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """This process's share of every batch after the first `done` ones."""
+        train, options = self.splits.train, self.options
+        per_epoch = len(train) // options.batch_size
+        epoch, skip = divmod(done, per_epoch)
+        while True:
+            for i, indices in enumerate(
+                length_bucketed_batches(train.lengths, options.batch_size, self.recipe.seed, epoch)
+            ):
+                if i >= skip:
+                    mine = indices[self.fabric.global_rank :: self.fabric.world_size]
+                    yield to_tensors(train, mine, self.recipe.data.max_length, self.fabric.device)
+            epoch, skip = epoch + 1, 0
+
+    def _share_used(self, step: int) -> float:
+        share = step / self.options.steps
+        return max(share, self.elapsed / (60 * self.options.minutes)) if self.options.minutes else share
+
+    def _time_is_up(self) -> bool:
+        return bool(self.options.minutes) and self.elapsed >= 60 * (self.options.minutes or 0)
+
+    def _meters(self) -> tuple[MeanMetric, MulticlassAccuracy]:
+        meters = (
+            MeanMetric(nan_strategy="disable"),
+            MulticlassAccuracy(self.splits.train.num_labels, average="micro"),
+        )
+        return meters[0].to(self.fabric.device), meters[1].to(self.fabric.device)
+
+    def _usage(self) -> dict[str, float]:
+        return {"elapsed_s": round(self.elapsed, 2), "peak_memory_mib": round(peak_memory_mib(), 1)}
+
+    def _save_state(self, step: int) -> None:
+        random = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
+        progress = {"best": self.best, "elapsed": self.elapsed, "recipe": self.recipe.model_dump(mode="json")}
+        save_state(self.out / "states", step, self._modules, self.optimizer.optimizer, random, progress)
+
+    def _restore(self) -> int:
+        found = load_state(self.out / "states", self._modules, self.optimizer.optimizer)
+        if found is None:
+            return 0
+        progress, random = found
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
+        self.best, self.elapsed = progress["best"], progress["elapsed"]
+        return int(progress["step"])
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and single vectors do not."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _progress_bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+        disable=not shown,
+    )

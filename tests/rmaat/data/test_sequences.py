@@ -1,0 +1,73 @@
+"""Flat sequence arrays: round trips, padding, batches."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from astro_sim.errors import InputError
+from rmaat.data.sequences import Sequences, length_bucketed_batches
+
+rows = st.lists(arrays(np.uint8, st.integers(1, 30), elements=st.integers(1, 99)), min_size=2, max_size=20)
+
+
+def pack(some, parts=1):
+    labels = [int(row[0]) % 3 for row in some[::parts]]
+    return Sequences.from_list(some, labels, vocab_size=100, num_labels=3, parts=parts)
+
+
+@given(rows)
+@settings(max_examples=30, deadline=None)
+def test_rows_come_back_from_disk_and_from_a_padded_batch(tmp_path_factory, some):
+    folder = tmp_path_factory.mktemp("cache") / "split"
+    pack(some).save(folder)
+    data = Sequences.open(folder)
+    ids, lengths = data.padded(np.arange(len(some)))
+    assert isinstance(data.tokens, np.memmap) and ids.shape[1] == max(map(len, some))
+    for i, row in enumerate(some):
+        assert np.array_equal(data[i], row) and data.labels[i] == row[0] % 3
+        assert np.array_equal(ids[i, : lengths[i]], row) and not ids[i, lengths[i] :].any()
+
+
+def test_pairs_keep_their_two_documents_together():
+    some = [np.arange(1, 4), np.arange(5, 7), np.arange(10, 15), np.arange(20, 21)]
+    data = Sequences.from_list(some, [0, 1], 100, 2, parts=2)
+    ids, lengths = data.select(np.array([1])).padded(np.array([0]), max_length=4)
+    assert lengths.tolist() == [4, 1] and ids.tolist() == [[10, 11, 12, 13], [20, 0, 0, 0]]
+    assert data.lengths.tolist() == [3, 5]
+
+
+def test_split_is_a_partition():
+    data = pack([np.full(i + 1, i + 1) for i in range(40)])
+    first, second = data.split(0.25, seed=1)
+    assert len(second) == 10
+    assert sorted([*first.lengths.tolist(), *second.lengths.tolist()]) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated", "other"])
+def test_a_damaged_cache_is_refused(tmp_path, harm):
+    folder = pack([np.arange(1, 9)] * 3).save(tmp_path / "cache")
+    tokens = folder / "tokens.npy"
+    if harm == "missing":
+        tokens.unlink()
+    elif harm == "truncated":
+        tokens.write_bytes(tokens.read_bytes()[:-5])
+    else:
+        np.save(tokens, np.arange(1, 20, dtype=np.uint8))
+    with pytest.raises(InputError, match="cache"):
+        Sequences.open(folder)
+
+
+def test_batches_of_an_epoch():
+    """Every example at most once, all but the incomplete batch; a function of seed and epoch; less padding
+    than batches of random examples."""
+    lengths = np.random.default_rng(0).integers(1, 2000, 1010)
+    batches = list(length_bucketed_batches(lengths, 32, seed=3, epoch=1))
+    seen = np.concatenate(batches)
+    assert len(batches) == 1010 // 32 and len(set(seen.tolist())) == len(seen)
+    again = list(length_bucketed_batches(lengths, 32, seed=3, epoch=1))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    assert not np.array_equal(seen, np.concatenate(list(length_bucketed_batches(lengths, 32, 3, 2))))
+    padded = sum(32 * lengths[batch].max() for batch in batches)
+    assert padded < 1.1 * lengths[seen].sum()

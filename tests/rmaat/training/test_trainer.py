@@ -1,0 +1,131 @@
+"""The training loop: its schedule, exact resumption, accumulation, what it refuses."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from astro_sim.errors import InputError
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat.training.evaluation import evaluate
+from rmaat.training.log import read_curves
+from rmaat.training.trainer import Trainer, learning_rate_share
+
+
+def test_learning_rate_closed_form():
+    assert learning_rate_share(0.05, 0.1) == pytest.approx(0.5)
+    assert learning_rate_share(0.1, 0.1) == 1.0
+    assert learning_rate_share(0.55, 0.1) == pytest.approx(0.5)
+    assert learning_rate_share(0.325, 0.1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate_share(1.0, 0.0) == pytest.approx(0.0)
+
+
+def run(make_model, recipe, splits, out, stop_at=None, resume=False):
+    """Train; `stop_at` breaks the run off as a crash would, in the middle of that step."""
+    model = make_model()
+    if stop_at is not None:
+        calls = iter(range(10**6))
+
+        def crash(*_):
+            if next(calls) == stop_at * recipe.optimisation.accumulate:
+                raise KeyboardInterrupt
+
+        model.register_forward_pre_hook(crash)
+    trainer = Trainer(recipe, splits, model, out)
+    trainer.fit(resume)
+    return trainer
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(make_model, make_recipe, splits, tmp_path):
+    recipe = make_recipe()
+    whole = run(make_model, recipe, splits, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(make_model, recipe, splits, tmp_path / "cut", stop_at=10)
+    torch.manual_seed(99)
+    resumed = run(make_model, recipe, splits, tmp_path / "cut", resume=True)
+    assert same(whole.model, resumed.model) and same(whole.average, resumed.average)
+    curves = [read_curves(tmp_path / name / "metrics.csv") for name in ("whole", "cut")]
+    assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
+    other = run(lambda: make_model(seed=5), recipe, splits, tmp_path / "other")
+    assert not same(whole.model, other.model)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "unlink", "no json"])
+def test_a_broken_newest_state_is_skipped_with_a_warning(
+    make_model, make_recipe, splits, tmp_path, caplog, harm
+):
+    recipe = make_recipe()
+    whole = run(make_model, recipe, splits, tmp_path / "run")
+    states = sorted((tmp_path / "run" / "states").iterdir())
+    assert [path.name for path in states] == ["step-00000008", "step-00000012"]
+    weights, progress = states[-1] / "state.safetensors", states[-1] / "progress.json"
+    if harm == "truncate":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif harm == "unlink":
+        weights.unlink()
+    else:
+        progress.write_text("{")
+    resumed = run(make_model, recipe, splits, tmp_path / "run", resume=True)
+    assert "step-00000012" in caplog.text
+    assert same(whole.model, resumed.model)
+
+
+def test_accumulated_small_batches_equal_one_large_batch(make_model, splits):
+    """The mean of the gradients of two halves is the gradient of the whole, to the rounding of float32."""
+    model = make_model(dropout=0.0)
+    ids, lengths = (torch.from_numpy(array) for array in splits.train.padded(np.arange(16)))
+    labels = torch.from_numpy(splits.train.labels[:16])
+    joint = torch.autograd.grad(model(ids, lengths, labels).loss, list(model.parameters()))
+    halves = [
+        torch.autograd.grad(model(ids[part], lengths[part], labels[part]).loss / 2, list(model.parameters()))
+        for part in (slice(0, 8), slice(8, 16))
+    ]
+    for whole, first, second in zip(joint, *halves, strict=True):
+        assert torch.allclose(whole, first + second, atol=1e-6)
+
+
+def test_the_checkpoint_is_the_best_on_validation(make_model, make_recipe, splits, tmp_path):
+    trainer = run(make_model, make_recipe(average=0.0), splits, tmp_path)
+    rows = [row for row in read_curves(tmp_path / "metrics.csv") if row["split"] == "validation"]
+    best = max(float(row["accuracy"]) for row in rows)
+    model = RMAATForSequenceClassification.from_pretrained(tmp_path / "checkpoint")
+    scores = evaluate(model, splits.validation, 8, None, trainer.fabric)
+    assert len(rows) == 3
+    assert scores["accuracy"] == pytest.approx(best, abs=1e-6) and trainer.best == pytest.approx(best)
+
+
+def test_it_learns(make_model, make_recipe, splits, tmp_path):
+    """64 short expressions are learnt by heart: the training loss falls below half of its first value."""
+    recipe = make_recipe(steps=300, accumulate=1, learning_rate=1e-2, evaluate_every=300, label_smoothing=0.0)
+    run(lambda: make_model(dim=16, dropout=0.0), recipe, splits, tmp_path)
+    losses = [float(row["loss"]) for row in read_curves(tmp_path / "metrics.csv") if row["split"] == "train"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_minutes_end_a_run_early(make_model, make_recipe, splits, tmp_path):
+    trainer = run(make_model, make_recipe(steps=10**6, minutes=0.02), splits, tmp_path)
+    rows = read_curves(tmp_path / "metrics.csv")
+    assert rows[-1]["split"] == "validation" and 1.2 <= trainer.elapsed < 20
+    assert trainer.optimizer.param_groups[0]["lr"] < 0.1 * trainer.options.learning_rate
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 65}, {"learning_rate": 1e30, "steps": 40, "accumulate": 1}]
+)
+def test_impossible_options_are_refused(make_model, make_recipe, splits, tmp_path, options):
+    with pytest.raises(InputError):
+        run(make_model, make_recipe(**options), splits, tmp_path)
+
+
+def test_resuming_without_a_state_starts_from_the_beginning(make_model, make_recipe, splits, tmp_path):
+    recipe = make_recipe(steps=4)
+    first = run(make_model, recipe, splits, tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "states")
+    second = run(make_model, recipe, splits, tmp_path / "a", resume=True)
+    assert same(first.model, second.model)
