@@ -13,6 +13,7 @@ _MODULES = {
     "MacroState": "macro_equations",
     "Protocol": "protocols",
     "SynapseParameters": "synapse",
+    "TripartiteModel": "tripartite_model",
     "default_protocol": "macro",
     "load_recording": "recording",
     "save_recording": "recording",

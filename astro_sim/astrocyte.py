@@ -69,16 +69,37 @@ J_ex = -F_ex/2*(1 + tanh((abs(I - I_bias) - I_Theta)/omega_I))*sign(I - I_bias) 
 """
 
 CALCIUM_EQUATIONS = """
-dC/dt = (Omega_C*(m*h)**3 + Omega_L)*(C_T - (1 + rho_A)*C) - O_P*C**2/(C**2 + K_P**2) : mmolar
+dC/dt = (Omega_C*(m*open_h)**3 + Omega_L)*(C_T - (1 + rho_A)*C) - O_P*C**2/(C**2 + K_P**2) : mmolar
 m = I/(I + d_1)*C/(C + d_5) : 1
 Q_2 = d_2*(I + d_1)/(I + d_3) : mmolar
 """
 
+# (h_inf - h)/tau_h = O_2 (Q_2 - (Q_2 + C) h), with h_inf = Q_2/(Q_2 + C) and 1/tau_h = O_2 (Q_2 + C)
 GATE_EQUATIONS = """
 dh/dt = O_2*(Q_2 - (Q_2 + C)*h) : 1
+open_h = h : 1
 """
 
-# (h_inf - h)/tau_h = O_2 (Q_2 - (Q_2 + C) h) with h_inf = Q_2/(Q_2 + C), 1/tau_h = O_2 (Q_2 + C)
+# The noise can carry h out of 0 ... 1; the fraction that it stands for cannot leave.
 NOISY_GATE_EQUATIONS = """
-dh/dt = O_2*(Q_2 - (Q_2 + C)*h)*(1 + noise*xi/(O_2*(Q_2 + C))**0.5) : 1
+dh/dt = O_2*(Q_2 - (Q_2 + C)*open_h)*(1 + noise*xi/(O_2*(Q_2 + C))**0.5) : 1
+open_h = clip(h, 0, 1) : 1
 """
+
+NO_EXOGENOUS_IP3 = "J_ex = 0*mmolar/second : mmolar/second\n"
+NO_JUNCTIONS = "J_gap = 0*mmolar/second : mmolar/second\n"
+
+
+def cell_equations(parameters: AstrocyteParameters) -> str:
+    """Equations of I, C and h; what is switched off (exogenous IP3, noise) is left out."""
+    return (
+        IP3_EQUATIONS
+        + CALCIUM_EQUATIONS
+        + (NOISY_GATE_EQUATIONS if parameters.noise > 0 else GATE_EQUATIONS)
+        + (EXOGENOUS_IP3 if parameters.F_ex > 0 else NO_EXOGENOUS_IP3)
+    )
+
+
+def integrator(parameters: AstrocyteParameters) -> str:
+    """Brian2 method: fourth order, or Milstein (first order in the drift) where there is noise."""
+    return "milstein" if parameters.noise > 0 else "rk4"

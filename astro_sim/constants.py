@@ -1,6 +1,5 @@
 """Sets of physical constants: dataclasses whose fields carry their unit, and their Brian2 namespace."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -52,13 +51,13 @@ class Constants:
         """Unit of every field."""
         return {item.name: item.metadata["unit"] for item in fields(self)}
 
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        return iter(asdict(self).items())
-
     def namespace(self) -> dict[str, Any]:
         """The constants as Brian2 quantities, by name."""
         import brian2
         from brian2.units.allunits import umolar
 
         names = {**vars(brian2), "umolar": umolar}
-        return {name: value * eval(BRIAN2_UNITS[self.units()[name]], {}, names) for name, value in self}
+        return {
+            name: value * eval(BRIAN2_UNITS[self.units()[name]], {}, names)
+            for name, value in asdict(self).items()
+        }

@@ -1,0 +1,75 @@
+"""Where a Brian2 model runs: NumPy or compiled at run time, or as a C++ program of its own."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from astro_sim.errors import InputError
+
+BACKENDS = ("brian2", "brian2-standalone")
+
+# Up to here the NumPy target is done before a compiler would be: a cold build costs 20–80 s of CPU time.
+NUMPY_STEPS = 60_000
+
+# Spikes and crossings act on the state of their own step, before it is advanced: no step of lag.
+SCHEDULE = ["start", "thresholds", "synapses", "resets", "groups", "end"]
+
+
+@contextmanager
+def brian_target(backend: str, steps: int, seed: int) -> Iterator[None]:
+    """Choose where the Brian2 objects made inside the block will run, and seed their random numbers.
+
+    ``"brian2"`` takes the NumPy target for up to `NUMPY_STEPS` steps and Brian2's own choice beyond;
+    ``"brian2-standalone"`` writes, builds and runs a C++ program, whose results are gone after the block.
+    """
+    import brian2 as b2
+
+    if backend not in BACKENDS:
+        raise InputError("backend", backend, " or ".join(repr(name) for name in BACKENDS))
+    target = b2.prefs.codegen.target
+    folder = tempfile.mkdtemp(prefix="brian2-standalone-") if backend == "brian2-standalone" else None
+    try:
+        if folder:
+            b2.set_device("cpp_standalone", directory=folder, build_on_run=True)
+        elif steps <= NUMPY_STEPS:
+            b2.prefs.codegen.target = "numpy"
+        b2.seed(seed)
+        yield
+    finally:
+        b2.prefs.codegen.target = target
+        if folder:
+            b2.device.reinit()
+            b2.set_device("runtime")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> str | None:
+    """Run for `duration` seconds and one step more, so that the end is recorded too.
+
+    Returns
+    -------
+    str or None
+        Why and when the run stopped early: Ctrl-C, or `watched` of `cells` not finite. What was recorded
+        until then is kept.
+    """
+    import brian2 as b2
+
+    reason: list[str] = []
+    if b2.get_device() is b2.devices.device.runtime_device:
+
+        @b2.network_operation(dt=100 * dt * b2.second, when="end")
+        def guard(t: Any) -> None:
+            if not np.isfinite(getattr(cells, f"{watched}_")[:]).all():
+                reason.append(f"{watched} is not finite at {float(t):g} s: try a step below {dt:g} s")
+                network.stop()
+
+        network.add(guard)
+    try:
+        network.run((duration + dt) * b2.second)
+    except KeyboardInterrupt:
+        reason.append(f"interrupted at {float(network.t):g} s")
+    return reason[0] if reason else None
