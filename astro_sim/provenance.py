@@ -15,7 +15,7 @@ PACKAGES = ("rmaat", "numpy", "scipy", "brian2", "torch", "lava-nc")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result; ``"absent"`` where one is not installed."""
+    """Versions of Python and of the packages that decide a result; ``"absent"`` where there is none."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

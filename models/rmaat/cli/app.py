@@ -45,7 +45,7 @@ for _name in COMMANDS:
 
 
 # The base of Typer's usage errors (unknown option, value out of range); Typer exports only its subclass.
-_UsageError = typer.BadParameter.__bases__[0]
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was looked at, what was found, and the remedy if it is not as it should be."""
+    """One line of the report: what was looked at, what was found, and the remedy if one is needed."""
 
     subject: str
     state: str
@@ -58,13 +58,12 @@ def _packages() -> Iterator[Finding]:
 
 
 def _brian2() -> Iterator[Finding]:
-    from astro_sim import codegen_target
+    from brian2.devices.device import auto_target
 
-    target = codegen_target()
-    remedy = "" if target == "cython" else "a C++ compiler makes long runs faster: apt install g++ (macOS: xcode-select --install)"
-    yield Finding("Brian2 code generation", target, remedy)
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
-    yield Finding("Brian2 standalone", "available" if compiler else "no C++ compiler", "" if compiler else remedy)
+    remedy = "" if compiler else "apt install g++ (macOS: xcode-select --install), for long runs"
+    yield Finding("Brian2 code generation", str(auto_target().class_name), remedy)
+    yield Finding("Brian2 standalone", compiler or "no C++ compiler", remedy)
 
 
 def _torch() -> Iterator[Finding]:
@@ -84,4 +83,5 @@ def _lava() -> Iterator[Finding]:
     from rmaat_lava import target_status
 
     for target, (available, reason) in target_status().items():
-        yield Finding(f"deploy target {target}", "available" if available else "not available", "" if available else reason)
+        state = "available" if available else "not available"
+        yield Finding(f"deploy target {target}", state, "" if available else reason)

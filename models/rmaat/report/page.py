@@ -26,7 +26,9 @@ class Section:
     figure : Figure
         The picture; embedded as PNG.
     facts : Mapping[str, str]
-        Headline numbers, computed from the artefacts of the run.
+        Numbers, computed from the artefacts of the run.
+    headline : Mapping[str, str]
+        The one or two of them that stand at the top of the page.
     made_by : Mapping[str, str]
         Command, parameters, seed and hashes of the artefacts behind the figure.
     """
@@ -35,6 +37,7 @@ class Section:
     text: str
     figure: Figure
     facts: Mapping[str, str] = field(default_factory=dict)
+    headline: Mapping[str, str] = field(default_factory=dict)
     made_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,10 +48,13 @@ class Section:
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def write_page(path: str | Path, title: str, headline: Mapping[str, str], sections: Sequence[Section]) -> None:
+def write_page(
+    path: str | Path, title: str, headline: Mapping[str, str], sections: Sequence[Section]
+) -> None:
     """Write the sections as one self-contained HTML file; an earlier file stays if this fails."""
+    source = files("rmaat.report").joinpath("page.html.j2").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("rmaat.report").joinpath("page.html.j2").read_text("utf-8"))
+    template = environment.from_string(source)
     html = template.render(
         title=title, headline=headline, sections=sections, versions=versions(), created=timestamp()
     )

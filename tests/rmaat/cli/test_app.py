@@ -35,7 +35,8 @@ def test_the_command_starts_without_importing_a_simulator_or_torch() -> None:
     """`rmaat --help` must answer at once: none of the heavy libraries may be imported by it."""
     code = (
         "import sys, rmaat.cli.app;"
-        "print([name for name in ('brian2', 'torch', 'lava', 'scipy', 'matplotlib', 'xarray') if name in sys.modules])"
+        "heavy = ('brian2', 'torch', 'lava', 'scipy', 'matplotlib', 'xarray');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"

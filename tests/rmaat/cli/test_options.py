@@ -37,7 +37,8 @@ def test_flags_override_the_file_and_the_file_overrides_the_defaults(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("text", "named"), [("sed = 3\n", "sed"), ("seed = \n", "TOML"), ("[seed\n", "TOML"), (None, "existing TOML file")]
+    ("text", "named"),
+    [("sed = 3\n", "sed"), ("seed = \n", "TOML"), ("[seed\n", "TOML"), (None, "existing TOML file")],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str | None, named: str) -> None:
     path = tmp_path / "run.toml"

@@ -1,0 +1,194 @@
+"""The report of a demo run, read from the run's artefacts alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from astro_sim import load_recording
+from astro_sim.errors import InputError
+from astro_sim.provenance import file_sha256
+from rmaat.report import figures
+from rmaat.report.page import Section, write_page
+from rmaat.training.log import read_curves
+from rmaat_bridge import AstrocyticKernel, BioParameters, RetentionSchedule
+from rmaat_bridge.kernel_families import KERNEL_FAMILIES
+
+LONGEST = 16  # segments
+POSITIONS = 16  # tokens shown of the kernel
+
+
+def sections(run: str | Path) -> list[Section]:
+    """Figures of a folder that `rmaat demo` wrote.
+
+    Raises
+    ------
+    InputError
+        If an artefact is missing or damaged; it is named.
+    """
+    run = Path(run)
+    recording = load_recording(run / "macro.nc")
+    bio = BioParameters.load(run / "bio.toml")
+    bio.check_source(run / "macro.nc")
+    return [
+        _traces(run, recording),
+        _retention(run, recording, bio),
+        _kernel(run, recording, bio),
+        _training(run),
+        _memory(run),
+        _integers(run),
+    ]
+
+
+def write_report(run: str | Path) -> Path:
+    """Write ``report.html`` into the run's folder and return its path."""
+    found = sections(run)
+    path = Path(run) / "report.html"
+    headline = {name: value for section in found for name, value in section.headline.items()}
+    write_page(path, "rmaat: from the astrocyte to the chip", headline, found)
+    return path
+
+
+def _traces(run: Path, recording: xr.Dataset) -> Section:
+    parameters, protocol = (json.loads(recording.attrs[name]) for name in ("parameters", "protocol"))
+    return Section(
+        title="The astrocyte at work",
+        text="Each cycle drives the neurons (shaded). The short-term process answers within a cycle; the "
+        "long-term process builds up over the cycles and saturates.",
+        figure=figures.macro_traces(recording, protocol),
+        made_by={
+            "command": f"rmaat simulate --model macro --seed {recording.attrs['seed']}",
+            "recording": _hashed(run / "macro.nc"),
+            "solver": f"{recording.attrs['backend']}, step {recording.attrs['dt_s']} s",
+            "protocol": _listed(protocol),
+            "parameters": _listed(parameters),
+        },
+    )
+
+
+def _retention(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
+    schedule = RetentionSchedule(bio.retention)
+    rows = {n: schedule(n).detach().numpy() for n in range(1, LONGEST + 1)}
+    protocol = json.loads(recording.attrs["protocol"])
+    ends = np.arange(protocol["n_cycles"] + 1) * protocol["cycle_s"]
+    build_up = recording["p_long"].mean(("post", "pre")).interp(time=ends).values
+    fit = bio.retention
+    return Section(
+        title="Retention factors",
+        text="What the long-term process adds in each cycle, as a share of the whole, scales the memory that "
+        "passes from segment to segment. The factors of a sequence sum to 1; longer sequences lie lower.",
+        figure=figures.retention_factors(rows, np.diff(build_up) / (build_up[-1] - build_up[0])),
+        facts={
+            "family": f"{fit.family} (of {len(fit.candidates)}, by AICc), R² = {fit.r_squared:.6f}",
+            **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
+            **{f"sum of the factors, T = {n}": f"{rows[n].sum():.7f}" for n in figures.SHOWN_SEGMENTS},
+        },
+        headline={"τ of the long-term process": _with_error(fit.parameters["tau_p_long"])},
+        made_by=_fit_made_by(run, bio),
+    )
+
+
+def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
+    fit = bio.attention
+    cycle = json.loads(recording.attrs["protocol"])["cycle_s"]
+    last = slice(float(recording["time"][-1]) - cycle, None)
+    response = recording["p_short"].sel(time=last).mean("time").values
+    family = KERNEL_FAMILIES[fit.family]
+    shape = {name: fit.parameters[name].value for name in family.domain}
+    length = fit.parameters["length"]
+    distance = np.linspace(0, 6 * length.value)
+    curves = {
+        name: family.curve(np, distance / value, **shape)
+        for name, value in (("fit", length.value), ("lower", length.lower), ("upper", length.upper))
+    }
+    kernel = AstrocyticKernel(fit)(POSITIONS).detach().numpy()
+    return Section(
+        title="The astrocytic kernel",
+        text="How the short-term process answers at a distance from what drives it becomes the positional "
+        "kernel of the attention.",
+        figure=figures.attention_kernel(response, distance, curves, kernel),
+        facts={
+            "family": f"{fit.family}, R² = {fit.r_squared:.6f}",
+            **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
+            "exponent α of the presynaptic response": _with_error(bio.presynaptic.alpha),
+        },
+        headline={"length of the kernel": _with_error(length), "exponent α": _with_error(bio.presynaptic.alpha)},
+        made_by=_fit_made_by(run, bio),
+    )
+
+
+def _training(run: Path) -> Section:
+    result = _json(run / "train" / "result.json")
+    test, floors, recipe = result["test"], result["floors"], result["recipe"]
+    accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
+    return Section(
+        title="Training with AMRB",
+        text="ListOps of the Long Range Arena, trained with memory replay. Dashed: what trivial models reach.",
+        figure=figures.training_curves(read_curves(run / "train" / "metrics.csv"), floors),
+        facts={
+            "accuracy on unseen sequences": f"{accuracy} (n = {test['n']})",
+            **{f"floor: {name}": f"{value:.1%}" for name, value in floors.items()},
+            "trained parameters": f"{result['parameters']:,}",
+            "training time": f"{result['seconds']:.0f} s",
+        },
+        headline={"ListOps, unseen": accuracy, "majority class": f"{floors['majority']:.1%}"},
+        made_by={
+            "command": f"rmaat train --task {recipe['task']} --bio bio.toml --config demo --seed {recipe['seed']}",
+            "data": _listed(recipe["data"]),
+            "model": _listed(recipe["model"]),
+            "optimisation": _listed(recipe["optimisation"]),
+        },
+    )
+
+
+def _memory(run: Path) -> Section:
+    measured = _json(run / "backprop_memory.json")
+    segments, peak = measured["segments"], measured["peak_bytes"]
+    ratios = [a / b for a, b in zip(peak["amrb"], peak["bptt"], strict=True)]
+    return Section(
+        title="Memory of a training step: AMRB against BPTT",
+        text="Both compute the same gradient. BPTT keeps the activations of every segment; AMRB keeps one "
+        "memory a segment and makes the rest again.",
+        figure=figures.backprop_memory(segments, peak),
+        facts={
+            f"T = {n}": f"{a / 2**20:.1f} MiB / {b / 2**20:.1f} MiB = {ratio:.3f}"
+            for n, a, b, ratio in zip(segments, peak["amrb"], peak["bptt"], ratios, strict=True)
+        },
+        headline={f"AMRB / BPTT memory, {segments[-1]} segments": f"1 / {1 / ratios[-1]:.1f}"},
+        made_by={"batch": str(measured["batch"]), "seed": str(measured["seed"]), "model": _listed(measured["model"])},
+    )
+
+
+def _integers(run: Path) -> Section:
+    raise NotImplementedError
+
+
+def _fit_made_by(run: Path, bio: BioParameters) -> dict[str, str]:
+    return {
+        "command": f"rmaat fit macro.nc --seed {bio.provenance.seed}",
+        "bio-parameters": _hashed(run / "bio.toml"),
+        "recordings": ", ".join(f"{source.section}: {source.sha256[:12]}" for source in bio.provenance.sources),
+    }
+
+
+def _hashed(path: Path) -> str:
+    return f"{path.name}, sha256 {file_sha256(path)[:12]}"
+
+
+def _with_error(quantity: Any) -> str:
+    unit = "" if quantity.unit == "1" else f" {quantity.unit}"
+    error = f" ± {quantity.standard_error:.2g}" if quantity.standard_error else ""
+    return f"{quantity.value:.5g}{error}{unit}"
+
+
+def _listed(entries: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in entries.items() if value is not None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
