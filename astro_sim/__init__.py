@@ -21,7 +21,7 @@ _MODULES = {
     "simulate_tripartite": "tripartite",
 }
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,24 @@
 
 import json
 import math
+import warnings
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from astro_sim.coupling import KERNELS, Coupling, DistanceCoupling, Kernel, MemoryCoupling
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
 
-KERNELS = ("exponential-l1", "exponential", "gaussian")
-BORDERS = ("open", "periodic")
+
+class LatchingWarning(UserWarning):
+    """Rest is unstable: p_short will not decay after a stimulus but latch at another fixed point."""
 
 
-def _number(default: float, unit: str, low: float, what: str, *, strict: bool = False) -> Any:
-    return field(default=default, metadata={"unit": unit, "low": low, "strict": strict, "what": what})
+def _number(default: float, unit: str, what: str, *, above: bool = False) -> Any:
+    return field(default=default, metadata={"unit": unit, "what": what, "above": above})
 
 
 def _choice(default: str, options: tuple[str, ...], what: str) -> Any:
@@ -24,15 +30,19 @@ def _choice(default: str, options: tuple[str, ...], what: str) -> Any:
 class MacroParameters:
     """Parameters of the macro model (neurons x, synapses s, astrocytic processes p_short and p_long).
 
-    Each neuron is pre- and postsynaptic, so that `n_neurons` neurons have ``n_neurons**2`` synapses, each
-    with one astrocytic process. Times are in seconds, lengths in grid steps, everything else is dimensionless.
-    The equations are those of Kozachkov, Slotine, Krotov, arXiv 2311.08135, with the long-term process of
-    Mia, Bal, Sengupta, arXiv 2601.00426; the constants are this project's (docs/decisions/astro_sim.md).
+    Times are in seconds, lengths in grid steps, everything else is dimensionless. The equations are those of
+    Kozachkov, Slotine, Krotov, arXiv 2311.08135, with the long-term process of Mia, Bal, Sengupta,
+    arXiv 2601.00426; the constants are this project's (docs/decisions/astro_sim.md).
 
     Parameters
     ----------
     n_neurons : int
-        Number of neurons, at least 1.
+        Number of (postsynaptic) neurons, at least 1. Each is presynaptic too, unless `n_pre` is given.
+    n_pre : int, optional
+        Number of presynaptic neurons of their own, at least 1: a feed-forward network, in which these neurons
+        have input and leak only. Inputs and x then list the presynaptic neurons first.
+    layout : str
+        ``"line"``, or ``"sheet"``: a square sheet (the numbers of neurons are squares).
     tau_n, tau_s, tau_p_short, tau_p_long : float
         Time constants of neurons, synapses, short-term and long-term processes [s], above 0.
     leak_x, leak_s, leak_p_short, leak_p_long : float
@@ -42,14 +52,16 @@ class MacroParameters:
     drive : float
         Weight of κ(s) in the short-term line, at least 0.
     coupling : float
-        T₀, the transport between a process and itself (distance 0), at least 0.
+        T₀, the transport at distance 0, at least 0.
     coupling_length : float
         ℓ, the decay length of the transport [grid steps], above 0.
-    coupling_kernel : str
-        ``"exponential-l1"`` T₀ exp(−(|Δi|+|Δj|)/ℓ), ``"exponential"`` T₀ exp(−√(Δi²+Δj²)/ℓ) or
-        ``"gaussian"`` T₀ exp(−(Δi²+Δj²)/2ℓ²).
+    coupling_kernel : str or callable
+        ``"exponential-l1"``, ``"exponential"``, ``"gaussian"``, ``"memories"`` or a function of the Euclidean
+        distance; see `DistanceCoupling` and `MemoryCoupling`.
     border : str
         ``"open"`` or ``"periodic"``.
+    memories : tuple of tuple of float
+        Patterns of the kernel ``"memories"``, one number a neuron each.
     theta, g, psi, kappa : str
         One of ``"tanh"``, ``"tanh-relu"``, ``"relu"``, ``"sigmoid"``, ``"identity"``.
 
@@ -57,23 +69,31 @@ class MacroParameters:
     ------
     InputError
         If a value is outside its bound.
+
+    Warns
+    -----
+    LatchingWarning
+        If `latching_margin` is negative.
     """
 
-    n_neurons: int = field(default=3, metadata={"unit": "1", "low": 1, "strict": False, "what": "neurons"})
-    tau_n: float = _number(0.05, "s", 0, "neuronal time constant", strict=True)
-    tau_s: float = _number(0.5, "s", 0, "synaptic time constant", strict=True)
-    tau_p_short: float = _number(5.0, "s", 0, "short-term time constant", strict=True)
-    tau_p_long: float = _number(120.0, "s", 0, "long-term time constant", strict=True)
-    leak_x: float = _number(1.0, "1", 0, "λ", strict=True)
-    leak_s: float = _number(1.0, "1", 0, "β", strict=True)
-    leak_p_short: float = _number(1.0, "1", 0, "γˢ", strict=True)
-    leak_p_long: float = _number(1.0, "1", 0, "γˡ", strict=True)
-    gain: float = _number(0.2, "1", 0, "synaptic gain")
-    drive: float = _number(0.25, "1", 0, "weight of κ(s) in the short-term line")
-    coupling: float = _number(0.1, "1", 0, "T₀")
-    coupling_length: float = _number(1.0, "1", 0, "ℓ in grid steps", strict=True)
-    coupling_kernel: str = _choice("exponential-l1", KERNELS, "transport against distance")
-    border: str = _choice("open", BORDERS, "border of the grid")
+    n_neurons: int = 3
+    n_pre: int | None = None
+    layout: str = _choice("line", ("line", "sheet"), "layout of the neurons")
+    tau_n: float = _number(0.05, "s", "neuronal time constant", above=True)
+    tau_s: float = _number(0.5, "s", "synaptic time constant", above=True)
+    tau_p_short: float = _number(5.0, "s", "short-term time constant", above=True)
+    tau_p_long: float = _number(120.0, "s", "long-term time constant", above=True)
+    leak_x: float = _number(1.0, "1", "λ", above=True)
+    leak_s: float = _number(1.0, "1", "β", above=True)
+    leak_p_short: float = _number(1.0, "1", "γˢ", above=True)
+    leak_p_long: float = _number(1.0, "1", "γˡ", above=True)
+    gain: float = _number(0.2, "1", "synaptic gain")
+    drive: float = _number(0.25, "1", "weight of κ(s) in the short-term line")
+    coupling: float = _number(0.1, "1", "T₀")
+    coupling_length: float = _number(1.0, "grid step", "ℓ", above=True)
+    coupling_kernel: Kernel = "exponential-l1"
+    border: str = _choice("open", ("open", "periodic"), "border of the grid")
+    memories: tuple[tuple[float, ...], ...] = ()
     theta: str = _choice("tanh-relu", tuple(FUNCTIONS), "θ")
     g: str = _choice("identity", tuple(FUNCTIONS), "g₀")
     psi: str = _choice("tanh", tuple(FUNCTIONS), "ψ")
@@ -81,23 +101,80 @@ class MacroParameters:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            value, rule = getattr(self, entry.name), entry.metadata
-            if "options" in rule:
-                if value not in rule["options"]:
-                    raise InputError(entry.name, value, "one of " + ", ".join(rule["options"]))
+            _check(entry.name, getattr(self, entry.name), dict(entry.metadata))
+        for name in ("n_neurons", "n_pre"):
+            count = getattr(self, name)
+            if count is None and name == "n_pre":
                 continue
-            sign = ">" if rule["strict"] else ">="
-            allowed = f"a {'whole ' if entry.type is int else ''}number {sign} {rule['low']} ({rule['what']}" + (
-                ")" if rule["unit"] == "1" else f", {rule['unit']})"
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InputError(name, count, "a whole number >= 1")
+            if self.layout == "sheet" and math.isqrt(count) ** 2 != count:
+                raise InputError(name, count, "a square number, as layout is sheet")
+        if self.coupling_kernel == "memories":
+            object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
+            if not self.memories or {len(row) for row in self.memories} != {self.n_neurons} or self.n_pre:
+                raise InputError(
+                    "memories", np.shape(self.memories), f"patterns of {self.n_neurons} numbers, and no n_pre"
+                )
+        elif not callable(self.coupling_kernel) and self.coupling_kernel not in KERNELS:
+            kernels = ", ".join((*KERNELS, "memories"))
+            raise InputError("coupling_kernel", self.coupling_kernel, f"one of {kernels}, or a function")
+        if self.latching_margin < 0:
+            warnings.warn(
+                f"latching margin {self.latching_margin:.3g} < 0: p_short will not decay after a stimulus. "
+                "Lower coupling or drive, or raise leak_s or leak_p_short.",
+                LatchingWarning,
+                stacklevel=3,
             )
-            if isinstance(value, bool) or not isinstance(value, int if entry.type is int else (int, float)):
-                raise InputError(entry.name, value, allowed)
-            if not math.isfinite(value) or value < rule["low"] or (rule["strict"] and value == rule["low"]):
-                raise InputError(entry.name, value, allowed)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Grid of synapses and processes, (n_post, n_pre)."""
+        return self.n_neurons, self.n_pre or self.n_neurons
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of neurons, pre- and postsynaptic: length of x and of the input."""
+        return self.n_neurons + (self.n_pre or 0)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Leak rate of each variable, leak/τ [1/s]."""
+        return {
+            "x": self.leak_x / self.tau_n,
+            "s": self.leak_s / self.tau_s,
+            "p_short": self.leak_p_short / self.tau_p_short,
+            "p_long": self.leak_p_long / self.tau_p_long,
+        }
+
+    @cached_property
+    def transport(self) -> Coupling:
+        """The operator Σ_kl T_ijkl u_kl."""
+        if self.coupling_kernel == "memories":
+            return MemoryCoupling(self.memories, self.coupling)
+        post, pre = ((math.isqrt(n),) * 2 if self.layout == "sheet" else (n,) for n in self.shape)
+        return DistanceCoupling(
+            post, pre, self.coupling, self.coupling_length, self.coupling_kernel, self.border
+        )
+
+    @cached_property
+    def latching_margin(self) -> float:
+        """β(γˢ − ρ(T)ψ′(0)) − drive·κ′(0)·ψ′(0); below 0 the state of rest is unstable.
+
+        From the linearised s and p_short lines at rest. Infinite where ψ or κ is not 0 at 0, as there is
+        no state of rest at 0 then.
+        """
+        zero = np.zeros(1)
+        psi, kappa = FUNCTIONS[self.psi], FUNCTIONS[self.kappa]
+        if psi.value(zero)[0] or kappa.value(zero)[0]:
+            return math.inf
+        slope = float(psi.slope(zero)[0])
+        stiffness = self.leak_p_short - self.transport.spectral_radius * slope
+        return self.leak_s * stiffness - self.drive * float(kappa.slope(zero)[0]) * slope
 
     def to_json(self) -> str:
-        """The parameters as a JSON object."""
-        return json.dumps(asdict(self))
+        """The parameters as a JSON object; a callable kernel by its name."""
+        return json.dumps(asdict(self), default=lambda kernel: f"{kernel.__module__}:{kernel.__qualname__}")
 
     @classmethod
     def from_json(cls, text: str) -> "MacroParameters":
@@ -106,10 +183,20 @@ class MacroParameters:
         Raises
         ------
         InputError
-            If it is not JSON, or names an unknown parameter.
+            If it is not JSON, or names an unknown parameter or a callable kernel.
         """
         try:
-            entries = json.loads(text)
-            return cls(**entries)
+            return cls(**json.loads(text))
         except (TypeError, json.JSONDecodeError) as error:
             raise InputError("parameters", text[:60], f"the JSON of MacroParameters ({error})") from None
+
+
+def _check(name: str, value: Any, rule: dict[str, Any]) -> None:
+    if "options" in rule and value not in rule["options"]:
+        raise InputError(name, value, "one of " + ", ".join(rule["options"]))
+    if "unit" not in rule:
+        return
+    sign, unit = (">" if rule["above"] else ">="), "" if rule["unit"] == "1" else f" {rule['unit']}"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (rule["above"] and value == 0):
+        raise InputError(name, value, f"a number {sign} 0{unit} ({rule['what']})")

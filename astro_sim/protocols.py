@@ -47,7 +47,8 @@ class Protocol:
         if self.values.ndim != 2 or len(self.values) != len(self.edges):
             raise InputError("values", self.values.shape, f"an array of shape ({len(self.edges)}, n_neurons)")
         if self.edges[0] != 0 or (np.diff(self.edges) <= 0).any() or self.edges[-1] >= self.duration:
-            raise InputError("edges", self.edges[:4].tolist(), f"times that rise from 0 to < {self.duration} s")
+            allowed = f"times that rise from 0 to < {self.duration} s"
+            raise InputError("edges", self.edges[:4].tolist(), allowed)
         if not (np.isfinite(self.values).all() and np.isfinite(self.duration)):
             raise InputError("values", "a number that is not finite", "finite inputs")
 

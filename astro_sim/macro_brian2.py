@@ -1,0 +1,102 @@
+"""Run the macro model in Brian2's NumPy target: whole-grid operations, no compiler needed."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import brian2 as b2
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_sim.exponential_rk4 import Leak, exponential_rk4
+from astro_sim.macro_equations import MacroState, equations
+from astro_sim.macro_parameters import MacroParameters
+from astro_sim.macro_recorder import Recorder
+from astro_sim.protocols import Protocol
+
+Array = NDArray[np.float64]
+
+
+def constants(parameters: MacroParameters) -> dict[str, Any]:
+    """The numbers of `parameters` by name, time constants as Brian2 quantities."""
+    numbers = {
+        item.name: getattr(parameters, item.name) for item in fields(parameters) if "unit" in item.metadata
+    }
+    return {name: value * b2.second if name.startswith("tau") else value for name, value in numbers.items()}
+
+
+def leaks(parameters: MacroParameters) -> dict[str, Leak]:
+    """The linear decay of each variable of the equations."""
+    found = {name: Leak(f"leak_{name}", rate) for name, rate in parameters.rates.items()}
+    return found | ({"y": found["x"]} if parameters.n_pre else {})
+
+
+def whole_grid(act: Callable[[Array], Array], shape: tuple[int, int]) -> b2.Function:
+    """A Brian2 function that maps all (n_post, n_pre) values of the group at once."""
+
+    def flat(values: Array) -> Array:
+        return act(values.reshape(shape)).ravel()
+
+    function = b2.Function(flat, arg_units=[1], return_unit=1)
+    function.implementations.add_implementation("numpy", flat)
+    return function
+
+
+def run_brian2(
+    parameters: MacroParameters,
+    protocol: Protocol,
+    initial: MacroState,
+    rows: Recorder,
+    record_dt: float,
+    dt: float,
+) -> str | None:
+    """Step the model with `exponential_rk4`; the reason if the run stopped early."""
+    shape, (n_post, n_pre) = parameters.shape, parameters.shape
+    group = b2.NeuronGroup(
+        n_post * n_pre,
+        equations(parameters),
+        method=exponential_rk4(leaks(parameters), dt),
+        dt=dt * b2.second,
+        namespace=constants(parameters)
+        | {
+            "presynaptic": whole_grid(np.transpose, shape),
+            "over_presynaptic": whole_grid(lambda u: np.repeat(u.sum(axis=1), n_pre), shape),
+            "transport": whole_grid(parameters.transport.apply, shape),
+            "stimulus": b2.TimedArray(protocol.step_means(dt), dt=dt * b2.second),
+        },
+        codeobj_class=b2.NumpyCodeObject,
+    )
+    stimulated = "b = stimulus(t, i//n_pre)"
+    if parameters.n_pre:
+        stimulated = "b = stimulus(t, n_pre + i//n_pre)\nb_y = stimulus(t, i % n_pre)"
+        group.y = np.tile(initial.x[:n_pre], n_post)
+    group.namespace["n_pre"] = n_pre
+    group.run_regularly(stimulated, dt=dt * b2.second, when="start", codeobj_class=b2.NumpyCodeObject)
+    group.x = np.repeat(initial.x[-n_post:], n_pre)
+    group.s, group.p_short, group.p_long = (v.ravel() for v in (initial.s, initial.p_short, initial.p_long))
+    reasons: list[str] = []
+
+    def record(time: float) -> None:
+        processes = (getattr(group, f"{name}_")[:].reshape(shape) for name in ("s", "p_short", "p_long"))
+        x = group.x_[::n_pre]
+        x = np.concatenate([group.y_[:n_pre], x]) if parameters.n_pre else x
+        if reason := rows.add(time, MacroState(x, *processes)):
+            reasons.append(reason)
+            network.stop()
+
+    recording = b2.NetworkOperation(
+        lambda: record(round(network.t_ / record_dt) * record_dt),
+        dt=record_dt * b2.second,
+        when="start",
+        order=-1,
+    )
+    network = b2.Network(group, recording)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            network.run(protocol.duration * b2.second)
+    except KeyboardInterrupt:
+        return f"interrupted at {float(network.t_):g} s"
+    n_rows = protocol.duration / record_dt
+    if not reasons and abs(n_rows - round(n_rows)) < 1e-9:
+        record(round(n_rows) * record_dt)
+    return reasons[0] if reasons else None
