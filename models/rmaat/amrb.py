@@ -1,4 +1,4 @@
-"""Astrocytic memory replay backpropagation (AMRB): exact gradients through a recurrence at one segment's memory."""
+"""Astrocytic memory replay backpropagation (AMRB): exact gradients at one segment's memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

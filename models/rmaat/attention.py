@@ -1,5 +1,7 @@
 """Astromorphic attention: the short-term (STP) computation of a tripartite synapse, linear in the segment."""
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,11 +9,34 @@ from torch import Tensor, nn
 from rmaat_bridge import AstrocyticKernel
 
 SMALLEST_ACTIVITY = 1e-6  # g^alpha has an unbounded gradient at 0
+CHUNK = 64  # places that the causal form handles as one small dense product
 
 
 def feature_map(x: Tensor) -> Tensor:
     """phi(x) = elu(x) + 1, the positive feature map of linear attention."""
-    return F.elu(x) + 1
+    return _FeatureMap.apply(x)
+
+
+class _FeatureMap(torch.autograd.Function):
+    """Keeps phi alone for the backward pass, since phi'(x) = min(phi(x), 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        phi = F.elu(x).add_(1)
+        ctx.save_for_backward(phi)
+        return phi
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * ctx.saved_tensors[0].clamp(max=1)
+
+
+class SynapticState(NamedTuple):
+    """What the causal form carries from one piece of a segment to the next; its size is constant."""
+
+    weights: Tensor  # sum of (phi(k) + phi(r)) v^T, (batch, heads, head_dim, head_dim)
+    activity: Tensor  # sum of phi(k), (batch, heads, 1, head_dim), float32
+    place: int  # number of places seen
 
 
 class AstromorphicAttention(nn.Module):
@@ -26,20 +51,23 @@ class AstromorphicAttention(nn.Module):
         with    R = M^T (M r M^T),  r_ij = exp(-|i - j| scale)
 
     M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places`: with it the
-    output is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention.
+    output is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the
+    causal form the sums of a place's H and g end with that place.
 
     Parameters
     ----------
     dim, heads : int
         Width of the model and number of heads; `heads` divides `dim`.
+    alpha : float, nn.Module or None
+        Exponent of g, or g itself (a `PresynapticResponse`); None leaves P out: L = phi(Q) H + X.
     places : int
-        N of a full segment; shorter segments read the first rows of R.
+        N of a full segment; a shorter segment reads the first rows of R.
     kernel : AstrocyticKernel or None
         r; None leaves H_astro out.
-    alpha : float or None
-        Exponent of g, 0 < alpha; None leaves P out (L = phi(Q) H + X).
     learn_alpha : bool
-        Make alpha a parameter (one a head, kept positive by its exponential form).
+        Train the exponent, one a head, through its logarithm.
+    causal : bool
+        Let a place see itself and the places before it only.
 
     Source: Mia, Bal, Sengupta, arXiv 2601.00426, and the astromorphic transformer, arXiv 2312.10925.
     """
@@ -48,30 +76,34 @@ class AstromorphicAttention(nn.Module):
         self,
         dim: int,
         heads: int,
+        alpha: float | nn.Module | None = 0.25,
+        *,
         places: int,
         kernel: AstrocyticKernel | None = None,
-        alpha: float | None = 0.25,
         learn_alpha: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
-        self.heads, self.head_dim, self.places, self.kernel = heads, dim // heads, places, kernel
-        self.qkv = nn.Linear(dim, 3 * dim)
-        if kernel is not None:
-            self.astro_weight = nn.Parameter(torch.randn(heads, self.head_dim, places) * places ** (-1 / 3))
+        self.heads, self.head_dim, self.places = heads, dim // heads, places
+        self.kernel, self.causal = kernel, causal
         self.presynaptic = alpha is not None
-        if alpha is not None:
+        self.response = alpha if isinstance(alpha, nn.Module) else None
+        if isinstance(alpha, float):
             log_alpha = torch.full((heads, 1), alpha).log()
             if learn_alpha:
                 self.log_alpha = nn.Parameter(log_alpha)
             else:
                 self.register_buffer("log_alpha", log_alpha)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        if kernel is not None:
+            self.astro_weight = nn.Parameter(torch.randn(heads, self.head_dim, places) * places ** (-1 / 3))
 
     def astrocytic_table(self) -> Tensor | None:
         """phi(R), (heads, places, head_dim): depends on no input, so it is computed once a step."""
         if self.kernel is None:
             return None
         columns = self.astro_weight.flatten(0, 1).T  # (places, heads * head_dim)
-        spread = self.kernel.apply(columns).unflatten(1, (self.heads, -1)).permute(1, 0, 2)  # r M^T
+        spread = (self.kernel @ columns).unflatten(1, (self.heads, -1)).permute(1, 0, 2)  # r M^T
         return feature_map(self.astro_weight.mT @ (self.astro_weight @ spread))
 
     def forward(self, x: Tensor, table: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -91,16 +123,68 @@ class AstromorphicAttention(nn.Module):
         Tensor
             L, (batch, n, dim).
         """
-        table = self.astrocytic_table() if table is None else table
+        if self.causal:
+            return self.resume(x, None, table, mask)[0]
+        q, k, v, write = self._project(x, table, mask, 0)
+        read = q @ (write.mT @ v / self.places)
+        if self.presynaptic:
+            read = read / (q @ self._g(k.sum(2, keepdim=True, dtype=torch.float32)).to(q.dtype).mT)
+        return x + read.transpose(1, 2).flatten(2)
+
+    def resume(
+        self, x: Tensor, state: SynapticState | None, table: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, SynapticState]:
+        """The causal form on the next n places of a segment, one or many; O(n) in time.
+
+        Within chunks of 64 places the masked dense product is taken, between chunks the running sum of
+        (phi(k) + phi(r)) v^T.
+
+        Parameters
+        ----------
+        x, table, mask
+            As in `forward`.
+        state : SynapticState, optional
+            Of the places before; None at the start of a segment.
+        """
+        start = 0 if state is None else state.place
+        n, chunk = x.shape[1], min(CHUNK, x.shape[1])
+        q, k, v, write = self._project(x, table, mask, start)
+        qs, writes, vs = (_chunks(t, chunk) for t in (q, write, v))  # (batch, heads, chunks, chunk, head_dim)
+        written = writes.mT @ vs
+        weights = written.cumsum(2)
+        before = weights - written
+        if state is not None:
+            before, weights = before + state.weights.unsqueeze(2), weights + state.weights.unsqueeze(2)
+        read = qs @ before + (qs @ writes.mT).tril() @ vs
+        read = read.flatten(2, 3)[:, :, :n] / self.places
+        activity = k.cumsum(2, dtype=torch.float32)
+        if state is not None:
+            activity = activity + state.activity
+        if self.presynaptic:
+            read = read / (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True)
+        after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
+        return x + read.transpose(1, 2).flatten(2), after
+
+    def _g(self, activity: Tensor) -> Tensor:
+        """g of sums of phi(k), (batch, heads, n, head_dim)."""
+        activity = activity / self.places
+        if self.response is not None:
+            return self.response(activity)
+        return activity.clamp_min(SMALLEST_ACTIVITY).pow(self.log_alpha.exp().unsqueeze(-1))
+
+    def _project(
+        self, x: Tensor, table: Tensor | None, mask: Tensor | None, start: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """phi(Q), phi(K), V and phi(K) + phi(R), each (batch, heads, n, head_dim)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k = feature_map(q), feature_map(k)  # (batch, heads, n, head_dim)
+        q, k = feature_map(q), feature_map(k)
         if mask is not None:
             seen = mask[:, None, :, None].to(x.dtype)
             k, v = k * seen, v * seen
-        weights = (k if table is None else k + table[:, : k.shape[2]]).mT
-        read = q @ (weights @ v / self.places)
-        if self.presynaptic:
-            activity = k.sum(2, dtype=torch.float32) / self.places
-            g = activity.clamp_min(SMALLEST_ACTIVITY).pow(self.log_alpha.exp()).to(q.dtype)
-            read = read / (q @ g.unsqueeze(-1))
-        return x + read.transpose(1, 2).flatten(2)
+        table = self.astrocytic_table() if table is None else table
+        return q, k, v, k if table is None else k + table[:, start : start + x.shape[1]].to(k.dtype)
+
+
+def _chunks(x: Tensor, size: int) -> Tensor:
+    """(..., n, d) to (..., chunks, size, d), zeros at the end."""
+    return F.pad(x, (0, 0, 0, -x.shape[-2] % size)).unflatten(-2, (-1, size))

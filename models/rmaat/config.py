@@ -43,10 +43,9 @@ class RMAATConfig(BaseModel):
     causal: bool = False
     alpha: float | None = Field(default=None, gt=0.0, le=2.0)  # None: the fitted exponent
     learn_alpha: bool = False
-    presynaptic: Literal["power", "saturating", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
+    presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     astrocytic: bool = True  # H_astro
     retention: bool = True  # memory scaled by RF(t, T)
-    learn_bio: bool = False  # gradients reach the kernel's and the schedule's constants
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
     def __init__(self, **fields: Any) -> None:
@@ -76,7 +75,7 @@ class RMAATConfig(BaseModel):
         return self.memory_tokens + self.segment_length
 
     def with_bio(self) -> RMAATConfig:
-        """This configuration with the bio-parameters written out (the packaged reference if there were none)."""
+        """This configuration with the bio-parameters written out , the packaged reference if none."""
         from rmaat_bridge import BioParameters
 
         if self.bio is not None:

@@ -54,13 +54,16 @@ class RMAATForSequenceClassification(Pretrained, nn.Module):
 
 
 def pooled(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Mean of the tokens' features over the sequence and mean of the final memory, (batch, 2 * dim)."""
-    read = model(inputs, lengths, masked_sum)
-    count = inputs.shape[1] if lengths is None else lengths.to(inputs.device)[:, None]
-    tokens = torch.stack(read.outputs).sum(0) / count
-    return torch.cat([tokens, read.memory.mean(1) if read.memory.shape[1] else tokens], dim=-1)
+    """sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t], (batch, 2 * dim)."""
+    read = model(inputs, lengths, segment_summary)
+    return torch.einsum("tb,tbd->bd", read.retention, torch.stack(read.outputs))
 
 
-def masked_sum(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Sum over the places that exist, (batch, n, dim) to (batch, dim)."""
-    return features.sum(1) if mask is None else (features * mask.unsqueeze(-1)).sum(1)
+def segment_summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of the tokens that exist and mean of the memory, (batch, 2 * dim)."""
+    if mask is None:
+        tokens = features.mean(1)
+    else:
+        weights = mask / mask.sum(1, keepdim=True).clamp_min(1)
+        tokens = (weights.unsqueeze(1).to(features) @ features).squeeze(1)
+    return torch.cat([tokens, memory.mean(1) if memory.shape[1] else tokens], dim=-1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rmaat_bridge import BioParameters, RetentionSchedule
+from rmaat_bridge import RetentionSchedule
 
 
 class Memory(nn.Module):
@@ -32,23 +32,24 @@ class Memory(nn.Module):
         self.identity = nn.Parameter(torch.randn(tokens, dim) * 0.1)
         self.schedule = schedule
 
-    def factors(self, segments: Tensor, longest: int) -> Tensor:
-        """Scale of the memory as it enters each segment: (longest, batch), 1 for the first.
+    def shares(self, segments: Tensor, longest: int) -> Tensor:
+        """RF(t, T) of each sample and segment, (longest, batch); 0 after a sample's last segment.
+
+        Every column sums to 1. Without a schedule the shares are equal.
 
         Parameters
         ----------
         segments : Tensor of int64
-            Number of segments of each sample, (batch,), in 1 .. longest.
+            Number of segments of each sample, T, (batch,), in 1 .. longest.
         longest : int
             Number of segments of the batch.
         """
-        ones = self.initial.new_ones(1, len(segments))
-        if self.schedule is None:
-            return ones.expand(longest, -1)
-        factors = self.schedule.table(longest)[segments - 1].to(self.initial)  # (batch, longest)
-        return torch.cat([ones, factors.T[:-1]])
+        if self.schedule is not None:
+            return self.schedule.table(longest)[segments - 1].T.to(self.initial)
+        step = torch.arange(longest, device=segments.device)[:, None]
+        return (step < segments).to(self.initial) / segments
 
-
-def retention_schedule(bio: BioParameters, learn: bool) -> RetentionSchedule:
-    """The schedule of a bio-parameters file; its constants are trained only if `learn`."""
-    return RetentionSchedule(bio.retention).requires_grad_(learn)
+    def factors(self, shares: Tensor) -> Tensor:
+        """Scale of the memory that enters each segment, (longest, batch): RF(t - 1, T), 1 for the first."""
+        ones = torch.ones_like(shares)
+        return ones if self.schedule is None else torch.cat([ones[:1], shares[:-1]])

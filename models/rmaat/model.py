@@ -11,11 +11,11 @@ from rmaat.amrb import Segment, recur
 from rmaat.attention import AstromorphicAttention
 from rmaat.block import Block
 from rmaat.config import RMAATConfig
-from rmaat.memory import Memory, retention_schedule
+from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
-from rmaat_bridge import AstrocyticKernel, BioParameters
+from rmaat_bridge import AstrocyticKernel, BioParameters, PresynapticResponse, RetentionSchedule
 
-Reduce = Callable[[Tensor, Tensor | None], Tensor]
+Reduce = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Readout(NamedTuple):
@@ -23,7 +23,7 @@ class Readout(NamedTuple):
 
     outputs: list[Tensor]  # one a segment: its tokens' features, or what `reduce` made of them
     memory: Tensor  # after each sample's last segment, (batch, memory_tokens, dim)
-    segments: Tensor  # number of segments of each sample, (batch,)
+    retention: Tensor  # share of each segment in a sample's long-term trace, (segments, batch), sums to 1
 
 
 class RMAATModel(Pretrained, nn.Module):
@@ -44,7 +44,7 @@ class RMAATModel(Pretrained, nn.Module):
         else:
             self.embedding = nn.Linear(config.input_dim, config.dim)
         self.position = nn.Parameter(torch.randn(config.segment_length, config.dim) * 0.5)
-        schedule = retention_schedule(bio, config.learn_bio) if config.retention else None
+        schedule = RetentionSchedule(bio.retention) if config.retention else None
         self.memory = Memory(config.memory_tokens, config.dim, schedule)
         self.blocks = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
@@ -91,8 +91,9 @@ class RMAATModel(Pretrained, nn.Module):
         lengths : Tensor of int64, optional
             Tokens of each sample that are not padding, (batch,), from 1 to length.
         reduce : callable, optional
-            Maps a segment's features (batch, n, dim) and mask (batch, n) or None to what is kept of them;
-            runs inside the replayed part, so that a small result costs little memory.
+            Maps a segment's new memory (batch, memory_tokens, dim), features (batch, n, dim) and mask
+            (batch, n) or None to what is kept of them; runs inside the replayed part, so that a small result
+            costs little memory.
         """
         batch, length = inputs.shape[:2]
         self._check(inputs)
@@ -106,14 +107,15 @@ class RMAATModel(Pretrained, nn.Module):
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
-        factors = self.memory.factors(segments, len(pieces))
+        retention = self.memory.shares(segments, len(pieces))
+        factors = self.memory.factors(retention)
         tables = [block.attention.astrocytic_table() for block in self.blocks]
 
         def step(
             memory: Tensor, factor: Tensor, some: Tensor, mask: Tensor | None, *shared: Tensor | None
         ) -> tuple[Tensor, Tensor]:
             memory, features = self.step(memory, factor, some, mask, *shared)
-            return memory, features if reduce is None else reduce(features, mask)
+            return memory, features if reduce is None else reduce(memory, features, mask)
 
         steps: list[Segment] = list(zip(factors, pieces, masks, strict=True))
         memory, outputs = recur(
@@ -124,7 +126,7 @@ class RMAATModel(Pretrained, nn.Module):
             list(self.parameters()),
             self.config.every_k if self.config.backprop == "amrb" else None,
         )
-        return Readout(outputs, memory, segments)
+        return Readout(outputs, memory, retention)
 
     def _check(self, inputs: Tensor) -> None:
         tokens = self.config.input_kind == "tokens"
@@ -140,14 +142,19 @@ class RMAATModel(Pretrained, nn.Module):
 
 
 def _block(config: RMAATConfig, bio: BioParameters) -> Block:
-    kernel = AstrocyticKernel(bio.attention).requires_grad_(config.learn_bio) if config.astrocytic else None
-    exponents = {"power": config.alpha or bio.presynaptic.alpha.value, "linear": 1.0, "off": None}
+    alphas = {
+        "power": config.alpha or bio.presynaptic.alpha.value,
+        "fitted": PresynapticResponse(bio.presynaptic),
+        "linear": 1.0,
+        "off": None,
+    }
     mixer = AstromorphicAttention(
         config.dim,
         config.heads,
-        config.segment_tokens,
-        kernel,
-        exponents[config.presynaptic],
-        config.learn_alpha,
+        alphas[config.presynaptic],
+        places=config.segment_tokens,
+        kernel=AstrocyticKernel(bio.attention) if config.astrocytic else None,
+        learn_alpha=config.learn_alpha,
+        causal=config.causal,
     )
     return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)
