@@ -18,12 +18,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Stage(_Section):
+    """`steps` steps on batches of `batch_size` examples with ``min_length < length < max_length``."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    min_length: int = Field(ge=0)
+    max_length: int = Field(ge=2)
+
+
 class DataRecipe(_Section):
     """What to train on.
 
     `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
     Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
-    Sequences are cut after `max_length` tokens.
+    Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
+    steps takes all of the task's own examples; generated tasks draw further examples for the stages.
     """
 
     source: str | None = None
@@ -32,6 +42,7 @@ class DataRecipe(_Section):
     validation: int = Field(2_000, ge=1)
     test: int = Field(2_000, ge=1)
     max_length: int | None = Field(None, ge=1)
+    curriculum: tuple[Stage, ...] = ()
 
 
 class OptimisationRecipe(_Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,13 @@ class Trainer:
         self.recipe, self.splits, self.out = recipe, splits, Path(out)
         self.options = options = recipe.optimisation
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
-        if options.batch_size % self.fabric.world_size:
-            raise InputError(
-                "batch_size", options.batch_size, f"a multiple of the {self.fabric.world_size} processes"
-            )
-        if options.batch_size > len(splits.train):
-            raise InputError(
-                "batch_size", options.batch_size, f"at most the {len(splits.train)} training examples"
-            )
+        sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
+        for size, data in zip(sizes, (*splits.stages, splits.train), strict=True):
+            if size % self.fabric.world_size or size > len(data):
+                allowed = (
+                    f"a multiple of the {self.fabric.world_size} processes, at most {len(data)} examples"
+                )
+                raise InputError("batch_size", size, allowed)
         optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self.average = None
@@ -160,17 +160,23 @@ class Trainer:
         return self.average.module if self.average else self.model.module
 
     def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """This process's share of every batch after the first `done` ones."""
-        train, options = self.splits.train, self.options
-        per_epoch = len(train) // options.batch_size
-        epoch, skip = divmod(done, per_epoch)
+        """This process's share of every batch after the first `done` ones: the curriculum, then the task."""
+        accumulate, stages = self.options.accumulate, self.recipe.data.curriculum
+        for stage, data in zip(stages, self.splits.stages, strict=True):
+            count = stage.steps * accumulate
+            yield from islice(self._endless(data, stage.batch_size, done), max(0, count - done))
+            done = max(0, done - count)
+        yield from self._endless(self.splits.train, self.options.batch_size, done)
+
+    def _endless(
+        self, data: Sequences, batch_size: int, done: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        epoch, skip = divmod(done, len(data) // batch_size)
         while True:
-            for i, indices in enumerate(
-                length_bucketed_batches(train.lengths, options.batch_size, self.recipe.seed, epoch)
-            ):
-                if i >= skip:
-                    mine = indices[self.fabric.global_rank :: self.fabric.world_size]
-                    yield to_tensors(train, mine, self.recipe.data.max_length, self.fabric.device)
+            batches = length_bucketed_batches(data.lengths, batch_size, self.recipe.seed, epoch)
+            for indices in islice(batches, skip, None):
+                mine = indices[self.fabric.global_rank :: self.fabric.world_size]
+                yield to_tensors(data, mine, self.recipe.data.max_length, self.fabric.device)
             epoch, skip = epoch + 1, 0
 
     def _share_used(self, step: int) -> float:

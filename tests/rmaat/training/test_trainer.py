@@ -2,15 +2,18 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from astro_sim.errors import InputError
+from rmaat.data.listops import Grammar, generate
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import evaluate
 from rmaat.training.log import read_curves
+from rmaat.training.recipe import DataRecipe
 from rmaat.training.trainer import Trainer, learning_rate_share
 
 
@@ -42,11 +45,17 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(make_model, make_recipe, splits, tmp_path):
-    recipe = make_recipe()
+@pytest.mark.parametrize("stop_at", [2, 6, 10])
+def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
+    make_model, make_recipe, splits, tmp_path, stop_at
+):
+    """Broken off before the first state, inside the curriculum (it ends between two states), after it."""
+    stage = {"steps": 5, "batch_size": 4, "min_length": 10, "max_length": 30}
+    recipe = make_recipe().model_copy(update={"data": DataRecipe(curriculum=[stage])})
+    splits = replace(splits, stages=(generate(20, 9, Grammar(max_depth=4, min_length=10, max_length=30)),))
     whole = run(make_model, recipe, splits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(make_model, recipe, splits, tmp_path / "cut", stop_at=10)
+        run(make_model, recipe, splits, tmp_path / "cut", stop_at)
     torch.manual_seed(99)
     resumed = run(make_model, recipe, splits, tmp_path / "cut", resume=True)
     assert same(whole.model, resumed.model) and same(whole.average, resumed.average)

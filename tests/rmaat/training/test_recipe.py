@@ -1,0 +1,55 @@
+"""Recipes: packaged ones, overrides, and the one line that a mistake in a file gets."""
+
+from importlib.resources import files
+
+import pytest
+
+from astro_sim.errors import InputError
+from rmaat.config import RMAATConfig
+from rmaat.data.tasks import TASKS
+from rmaat.training.recipe import load_recipe
+
+PACKAGED = sorted(
+    path.name.removesuffix(".toml")
+    for path in (files("rmaat") / "configs").iterdir()
+    if path.name.endswith(".toml")
+)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_packaged_recipe_is_valid(name):
+    recipe = load_recipe(name)
+    assert recipe.task in TASKS and RMAATConfig(**recipe.model).dim > 0
+    assert sum(stage.steps for stage in recipe.data.curriculum) < recipe.optimisation.steps
+
+
+def test_changes_override_the_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('task = "listops"\nseed = 4\n[optimisation]\nsteps = 10\nclip = 2.0\n')
+    recipe = load_recipe(path, {"optimisation.steps": 20, "model.dim": 32, "data.train": 5})
+    assert (recipe.seed, recipe.optimisation.steps, recipe.optimisation.clip) == (4, 20, 2.0)
+    assert recipe.model == {"dim": 32} and recipe.data.train == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task = ", "TOML"),
+        ("seed = 1\n", "task"),
+        ('task = "listops"\n[optimisation]\nsteps = 0\n', "optimisation.steps"),
+        ('task = "listops"\n[optimisation]\nstep = 1\n', "optimisation.step"),
+        ('task = "listops"\n[optimisation]\nwarmup = 1.0\n', "optimisation.warmup"),
+        ('task = "listops"\n[[data.curriculum]]\nsteps = 2\n', "data.curriculum.0"),
+    ],
+)
+def test_a_mistake_gets_one_line(tmp_path, text, said):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_recipe(path)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_unknown_recipe_names_the_packaged_ones():
+    with pytest.raises(InputError, match="demo"):
+        load_recipe("no-such-recipe")
