@@ -74,7 +74,7 @@ def run_brian2(
     group.run_regularly(stimulated, dt=dt * b2.second, when="start", codeobj_class=b2.NumpyCodeObject)
     group.x = np.repeat(initial.x[-n_post:], n_pre)
     group.s, group.p_short, group.p_long = (v.ravel() for v in (initial.s, initial.p_short, initial.p_long))
-    reasons: list[str] = []
+    network, reasons = b2.Network(), list[str]()
 
     def record(time: float) -> None:
         processes = (getattr(group, f"{name}_")[:].reshape(shape) for name in ("s", "p_short", "p_long"))
@@ -90,7 +90,7 @@ def run_brian2(
         when="start",
         order=-1,
     )
-    network = b2.Network(group, recording)
+    network.add(group, recording)
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             network.run(protocol.duration * b2.second)

@@ -1,6 +1,7 @@
 """Stimulation protocols: the external input b_i(t) of every neuron, constant between edges."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from astro_sim.errors import InputError
 
 Array = NDArray[np.float64]
+CLOCK_DECIMALS = 9  # edges closer than a nanosecond are one
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,28 @@ class Protocol:
         return json.dumps({"kind": self.kind, "duration_s": self.duration, **self.description})
 
 
-def stp_cycles(n_cycles: int, cycle_s: float, on_s: float, amplitude: ArrayLike) -> Protocol:
+def _amplitudes(amplitude: ArrayLike, n_neurons: int | None = None) -> Array:
+    values = np.atleast_1d(np.asarray(amplitude, dtype=float))
+    if values.ndim != 1 or not np.isfinite(values).all() or n_neurons not in (None, len(values)):
+        raise InputError("amplitude", amplitude, f"{n_neurons or 'finite'} numbers, one a neuron")
+    return values
+
+
+def _positive(name: str, value: float, unit: str = "s") -> float:
+    if not 0 < value < np.inf:
+        raise InputError(name, value, f"a number > 0 {unit}")
+    return float(value)
+
+
+def stp_cycles(
+    n_cycles: int,
+    cycle_s: float,
+    on_s: float,
+    amplitude: ArrayLike,
+    *,
+    jitter_s: float = 0.0,
+    seed: int = 0,
+) -> Protocol:
     """Repeated short-term-plasticity cycles: input on for `on_s`, off for the rest of each cycle.
 
     Parameters
@@ -90,9 +113,13 @@ def stp_cycles(n_cycles: int, cycle_s: float, on_s: float, amplitude: ArrayLike)
     n_cycles : int
         Number of cycles, at least 1.
     cycle_s, on_s : float
-        Length of a cycle and of its pulse [s], 0 < on_s < cycle_s.
+        Length of a cycle and of its pulse [s], 0 < on_s < cycle_s; their ratio is the duty.
     amplitude : array_like
         Input during the pulse, one number a neuron, shape (n_neurons,).
+    jitter_s : float
+        Each pulse starts late by a uniform random time in [0, jitter_s] [s], jitter_s < cycle_s − on_s.
+    seed : int
+        Seed of the jitter.
 
     Raises
     ------
@@ -101,18 +128,143 @@ def stp_cycles(n_cycles: int, cycle_s: float, on_s: float, amplitude: ArrayLike)
     """
     if isinstance(n_cycles, bool) or int(n_cycles) != n_cycles or n_cycles < 1:
         raise InputError("n_cycles", n_cycles, "a whole number >= 1")
-    if not cycle_s > 0:
-        raise InputError("cycle_s", cycle_s, "a length of a cycle > 0 s")
-    if not 0 < on_s < cycle_s:
+    if not 0 < on_s < _positive("cycle_s", cycle_s):
         raise InputError("on_s", on_s, f"a pulse of more than 0 s and less than the cycle of {cycle_s} s")
-    amplitudes = np.atleast_1d(np.asarray(amplitude, dtype=float))
-    starts = np.arange(n_cycles) * cycle_s
-    edges = np.column_stack([starts, starts + on_s]).ravel()
-    values = np.tile(np.vstack([amplitudes, np.zeros_like(amplitudes)]), (n_cycles, 1))
+    if not 0 <= jitter_s < cycle_s - on_s:
+        raise InputError("jitter_s", jitter_s, f"0 s or more, less than the pause of {cycle_s - on_s} s")
+    amplitudes = _amplitudes(amplitude)
+    starts = np.arange(n_cycles) * float(cycle_s)
+    if jitter_s:
+        starts = starts + np.random.default_rng(seed).uniform(0, jitter_s, n_cycles)
     description = {
         "n_cycles": int(n_cycles),
         "cycle_s": float(cycle_s),
         "on_s": float(on_s),
         "amplitude": amplitudes.tolist(),
+        "jitter_s": float(jitter_s),
+        "seed": seed,
     }
-    return Protocol("stp_cycles", edges, values, float(n_cycles * cycle_s), description)
+    pulses = [starts] * len(amplitudes)
+    return _pulses("stp_cycles", pulses, on_s, amplitudes, float(n_cycles * cycle_s), description)
+
+
+def poisson(
+    rate_hz: ArrayLike, duration_s: float, amplitude: ArrayLike, *, pulse_s: float = 0.05, seed: int = 0
+) -> Protocol:
+    """Independent Poisson trains of pulses, one train a neuron; overlapping pulses add up.
+
+    Parameters
+    ----------
+    rate_hz : array_like
+        Mean rate of each neuron [Hz], at least 0, shape (n_neurons,).
+    duration_s : float
+        Length of the protocol [s].
+    amplitude : array_like
+        Height of a pulse, one number for all or one a neuron.
+    pulse_s : float
+        Length of a pulse [s], above 0.
+    seed : int
+        Seed of the trains.
+    """
+    rates = np.atleast_1d(np.asarray(rate_hz, dtype=float))
+    if rates.ndim != 1 or rates.size == 0 or not (np.isfinite(rates) & (rates >= 0)).all():
+        raise InputError("rate_hz", rate_hz, "one or more finite rates >= 0 Hz")
+    _positive("duration_s", duration_s)
+    rng = np.random.default_rng(seed)
+    trains = [np.sort(rng.uniform(0, duration_s, rng.poisson(rate * duration_s))) for rate in rates]
+    heights = _amplitudes(np.broadcast_to(amplitude, rates.shape))
+    description = {
+        "rate_hz": rates.tolist(),
+        "amplitude": heights.tolist(),
+        "pulse_s": pulse_s,
+        "seed": seed,
+    }
+    return _pulses("poisson", trains, pulse_s, heights, duration_s, description)
+
+
+def spike_times(
+    times_s: Sequence[ArrayLike], duration_s: float, amplitude: ArrayLike, *, pulse_s: float = 0.05
+) -> Protocol:
+    """A pulse at each of the given times, one sequence of times a neuron; overlapping pulses add up.
+
+    Parameters
+    ----------
+    times_s : sequence of array_like
+        Spike times of each neuron [s], from 0 to below `duration_s`.
+    duration_s, amplitude, pulse_s
+        As in `poisson`.
+    """
+    _positive("duration_s", duration_s)
+    trains = [np.sort(np.atleast_1d(np.asarray(train, dtype=float))) for train in times_s]
+    for train in trains:
+        if not ((train >= 0) & (train < duration_s)).all():
+            raise InputError("times_s", train.tolist()[:4], f"times from 0 to below {duration_s:g} s")
+    heights = _amplitudes(np.broadcast_to(amplitude, (len(trains),)))
+    description = {
+        "times_s": [train.tolist() for train in trains],
+        "amplitude": heights.tolist(),
+        "pulse_s": pulse_s,
+    }
+    return _pulses("spike_times", trains, pulse_s, heights, duration_s, description)
+
+
+def ramp(duration_s: float, start: ArrayLike, stop: ArrayLike, *, resolution_s: float = 0.1) -> Protocol:
+    """Input that moves linearly from `start` to `stop`, as a staircase whose steps have the ramp's mean.
+
+    Parameters
+    ----------
+    duration_s : float
+        Length of the ramp [s].
+    start, stop : array_like
+        Input at both ends, one number a neuron, shape (n_neurons,).
+    resolution_s : float
+        Length of a stair [s], above 0, at most the duration.
+    """
+    if not 0 < resolution_s <= _positive("duration_s", duration_s):
+        raise InputError("resolution_s", resolution_s, f"a number > 0 and <= {duration_s:g} s")
+    first = _amplitudes(start)
+    last = _amplitudes(stop, len(first))
+    n = int(np.ceil(duration_s / resolution_s - 1e-9))
+    middle = (np.arange(n) + 0.5)[:, None] / n
+    description = {"start": first.tolist(), "stop": last.tolist(), "resolution_s": resolution_s}
+    edges = np.linspace(0, duration_s, n, endpoint=False)
+    return Protocol("ramp", edges, first + (last - first) * middle, float(duration_s), description)
+
+
+def array(values: ArrayLike, interval_s: float) -> Protocol:
+    """Input from an array: row k is held from k·interval_s to (k + 1)·interval_s.
+
+    Parameters
+    ----------
+    values : array_like
+        Shape (n_intervals, n_neurons).
+    interval_s : float
+        Time between rows [s], above 0.
+    """
+    rows = np.asarray(values, dtype=float)
+    if rows.ndim != 2 or rows.size == 0:
+        raise InputError("values", rows.shape, "an array of shape (n_intervals, n_neurons) that is not empty")
+    edges = np.arange(len(rows), dtype=float) * _positive("interval_s", interval_s)
+    return Protocol("array", edges, rows, float(len(rows) * interval_s), {"interval_s": interval_s})
+
+
+def _pulses(
+    kind: str,
+    trains: Sequence[Array],
+    pulse_s: float,
+    heights: Array,
+    duration: float,
+    description: dict[str, Any],
+) -> Protocol:
+    """Sum of pulses of length `pulse_s`, those of neuron i starting at ``trains[i]``."""
+    _positive("pulse_s", pulse_s)
+    starts = np.concatenate(trains) if trains else np.empty(0)
+    neuron = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+    times = np.round(np.concatenate([[0.0], starts, starts + pulse_s]), CLOCK_DECIMALS)
+    change = np.concatenate([[0.0], heights[neuron], -heights[neuron]])
+    edges, where = np.unique(times, return_inverse=True)
+    values = np.zeros((len(edges), len(heights)))
+    np.add.at(values, (where, np.concatenate([[0], neuron, neuron])), change)
+    values = np.where(np.abs(total := values.cumsum(axis=0)) < 1e-12 * np.abs(heights), 0.0, total)
+    kept = edges < duration
+    return Protocol(kind, edges[kept], values[kept], float(duration), description)

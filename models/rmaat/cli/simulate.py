@@ -1,22 +1,69 @@
 """`rmaat simulate`: run a model and write its recording."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from astro_sim.errors import InputError
 from rmaat.cli.options import ConfigOption, SeedOption
 
 
 def simulate(
     model: Annotated[str, typer.Option(help="macro, tripartite, ring or network.")] = "macro",
-    out: Annotated[Path | None, typer.Option(help="NetCDF file to write.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named parameters; a wrong name lists them.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A parameter, with unit: tau_p_long=300s. Repeatable."
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
+    out: Annotated[Path | None, typer.Option(help="NetCDF file to write [runs/MODEL.nc].")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Write a picture beside the recording.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:
     """Simulate a neuron–astrocyte model and write a NetCDF recording."""
-    from astro_sim import save_recording, simulate_macro
+    from rich.console import Console
 
-    path = save_recording(simulate_macro(backend=backend, seed=seed), out or Path("runs") / f"{model}.nc")
-    typer.echo(f"recording: {path}")
+    from astro_sim.experiment import Experiment
+    from astro_sim.macro_parameters import LatchingWarning
+    from astro_sim.recording import save_recording
+
+    console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
+    experiment = Experiment(model, preset, parse_settings(set_ or []), backend, seed)
+    with console.status(f"simulating {model}"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")  # why a run stopped is in its attributes
+        warnings.simplefilter("always", LatchingWarning)
+        recording = experiment.run(path)
+        if model != "macro":
+            save_recording(recording, path)
+    for warning in caught:
+        console.print(f"[yellow]warning:[/] {warning.message}")
+    console.print(f"recording: {path}")
+    if plot:
+        from astro_sim.plotting import plot_recording
+
+        console.print(f"picture: {plot_recording(recording, path.with_suffix('.png'))}")
+    if "stopped" in recording.attrs:
+        console.print(f"[red]stopped early:[/] {recording.attrs['stopped']}")
+        raise typer.Exit(130 if "interrupted" in recording.attrs["stopped"] else 1)
+
+
+def parse_settings(pairs: list[str]) -> dict[str, str]:
+    """The settings in ``NAME=VALUE`` pairs.
+
+    Raises
+    ------
+    InputError
+        If a pair has no equals sign.
+    """
+    settings = {}
+    for pair in pairs:
+        name, found, text = pair.partition("=")
+        if not found or not name.strip() or not text.strip():
+            raise InputError("--set", pair, "NAME=VALUE, as in tau_p_long=300s")
+        settings[name.strip()] = text.strip()
+    return settings

@@ -1,0 +1,118 @@
+"""A simulation named by model, preset and settings: what the command line and the sweeps run."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from astro_sim import protocols
+from astro_sim.errors import InputError
+from astro_sim.macro import DEFAULT_DT, default_protocol, simulate_macro
+from astro_sim.macro_parameters import MacroParameters
+from astro_sim.settings import arguments, override
+
+MODELS = ("macro", "tripartite", "ring", "network")
+MACRO_PRESETS: dict[str, dict[str, str]] = {
+    "demo": {},
+    "equal-distances": {"border": "periodic", "amplitude": "1,1,1"},
+    "graded-distances": {"border": "open", "amplitude": "1,1,1"},
+    "point-drive": {"n_neurons": "9", "amplitude": "1,0,0,0,0,0,0,0,0"},
+    "sheet": {"n_neurons": "16", "layout": "sheet", "coupling": "0.02"},
+    "slow-ltp": {"tau_p_long": "300s"},
+}
+# Where the other models are, with their presets: model -> (module, function, name of the presets).
+MICRO = {
+    "tripartite": ("tripartite", "simulate_tripartite", "TRIPARTITE"),
+    "ring": ("gap_junctions", "simulate_ring", "RING"),
+    "network": ("network", "simulate_network", "NETWORK"),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One simulation to run.
+
+    Parameters
+    ----------
+    model : str
+        ``"macro"``, ``"tripartite"``, ``"ring"`` or ``"network"``.
+    preset : str, optional
+        Named settings of the model; `presets` lists them.
+    settings : mapping
+        Parameters of the model, of its protocol and of the run by name, as text with units. A macro protocol
+        other than STP cycles is named by ``protocol``: poisson or ramp.
+    backend : str
+        As in the model's own function.
+    seed : int
+        Seed of every random number.
+    """
+
+    model: str = "macro"
+    preset: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    backend: str = "brian2"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise InputError("model", self.model, f"one of {', '.join(MODELS)}")
+        if self.preset is not None and self.preset not in presets(self.model):
+            raise InputError("preset", self.preset, f"one of {', '.join(presets(self.model))}")
+
+    def run(self, out: str | Path | None = None) -> xr.Dataset:
+        """Simulate. The macro model streams its rows to `out`, where given; the others return theirs."""
+        return self._run_macro(out) if self.model == "macro" else self._run_micro()
+
+    def _run_macro(self, out: str | Path | None) -> xr.Dataset:
+        settings = MACRO_PRESETS[self.preset or "demo"] | dict(self.settings)
+        parameters, settings = override(MacroParameters(), settings)
+        protocol, settings = _macro_protocol(parameters.n_inputs, settings, self.seed)
+        run, settings = arguments(simulate_macro, settings)
+        _refuse(settings)
+        run = {"dt": DEFAULT_DT} | run | {"backend": self.backend, "seed": self.seed, "out": out}
+        return simulate_macro(parameters, protocol, **run)
+
+    def _run_micro(self) -> xr.Dataset:
+        module, function, _ = MICRO[self.model]
+        simulate = getattr(importlib.import_module(f"astro_sim.{module}"), function)
+        run, settings = arguments(simulate, self.settings)
+        preset = presets(self.model)
+        model, settings = override(preset[self.preset or next(iter(preset))], settings)
+        _refuse(settings)
+        return simulate(model=model, **run, backend=self.backend, seed=self.seed)
+
+
+def presets(model: str) -> dict[str, Any]:
+    """The named presets of a model."""
+    if model == "macro":
+        return MACRO_PRESETS
+    return getattr(importlib.import_module("astro_sim.presets"), MICRO[model][2])
+
+
+def _macro_protocol(
+    n_inputs: int, settings: Mapping[str, str], seed: int
+) -> tuple[protocols.Protocol, dict[str, str]]:
+    """The protocol that `settings` describe, with defaults for any number of neurons."""
+    left = dict(settings)
+    kind = left.pop("protocol", "stp_cycles")
+    usual = np.geomspace(1, 0.25, n_inputs) if n_inputs > 1 else np.ones(1)
+    defaults: dict[str, dict[str, Any]] = {
+        "stp_cycles": default_protocol().description | {"amplitude": usual},
+        "poisson": {"rate_hz": np.geomspace(4, 0.5, n_inputs), "duration_s": 60.0, "amplitude": 1.0},
+        "ramp": {"duration_s": 60.0, "start": np.zeros(n_inputs), "stop": usual},
+    }
+    if kind not in defaults:
+        raise InputError("protocol", kind, f"one of {', '.join(defaults)}")
+    make = getattr(protocols, kind)
+    given, left = arguments(make, left)
+    seeded = {} if kind == "ramp" else {"seed": seed}
+    return make(**(defaults[kind] | given | seeded)), left
+
+
+def _refuse(settings: Mapping[str, str]) -> None:
+    for name, text in settings.items():
+        raise InputError(f"--set {name}", text, "a parameter of the model, its protocol or its run")
