@@ -4,13 +4,13 @@ import importlib
 
 _HOME = {
     "AstrocyticKernel": "kernel",
-    "AttentionFit": "bio_parameters",
+    "AttentionFit": "fit_result",
     "BioParameters": "bio_parameters",
-    "FitResult": "bio_parameters",
-    "PresynapticFit": "bio_parameters",
+    "FitResult": "fit_result",
+    "PresynapticFit": "fit_result",
     "PresynapticResponse": "response",
     "Quantity": "quantity",
-    "RetentionFit": "bio_parameters",
+    "RetentionFit": "fit_result",
     "RetentionSchedule": "schedule",
     "fit_attention": "attention",
     "fit_presynaptic": "presynaptic",

@@ -5,152 +5,29 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import tomlkit
-import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
-from rmaat_bridge.families import RETENTION_FAMILIES
-from rmaat_bridge.kernel_families import KERNEL_FAMILIES
-from rmaat_bridge.quantity import POSITIVE, Quantity, refuse
+from rmaat_bridge.fit_result import AttentionFit, PresynapticFit, RetentionFit, Section
+from rmaat_bridge.quantity import Mode, refuse
 
-Domain = tuple[float, float]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+SectionName = Literal["retention", "attention", "presynaptic"]
 
 
-class Candidate(_Section):
-    """One row of the model comparison.
-
-    `aicc` and `delta` are absent where the data are too few for the family.
-    """
-
-    family: str
-    n_parameters: int
-    r_squared: float
-    aicc: float | None = None
-    delta: float | None = None
-
-
-class FitResult(_Section):
-    """A chosen family, its parameters and the evidence.
-
-    Parameters
-    ----------
-    family : str
-        Name of the chosen form.
-    parameters : dict of Quantity
-        Everything the network reads; nothing else in the section changes a model.
-    r_squared : float
-        Of the fitted curve on the recording.
-    residuals : list of float
-        Data minus curve, in the units of the data.
-    residual_p_value : float
-        Of the permutation test for structure among neighbouring residuals.
-    candidates : list of Candidate
-        The whole comparison by AICc.
-    findings : dict of Quantity
-        What else the recording says, for the reader.
-    notes : list of str
-        What the data can and cannot tell.
-    """
-
-    family: str
-    parameters: dict[str, Quantity]
-    r_squared: float
-    residuals: list[float] = []
-    residual_p_value: Annotated[float, Field(ge=0, le=1)] | None = None
-    candidates: list[Candidate] = []
-    findings: dict[str, Quantity] = {}
-    notes: list[str] = []
-
-    @classmethod
-    def domains(cls, family: str) -> dict[str, Domain]:
-        """Where each parameter of `family` is defined; the key set is the set of parameters it has."""
-        raise NotImplementedError
-
-    def domain(self, name: str) -> Domain:
-        """Open interval in which the parameter `name` makes sense."""
-        return self.domains(self.family)[name]
-
-    @model_validator(mode="after")
-    def _parameters_in_their_domains(self) -> FitResult:
-        domains = self.domains(self.family)
-        if set(self.parameters) != set(domains):
-            raise ValueError(f"parameters of the family '{self.family}': {', '.join(domains)}")
-        for name, (low, high) in domains.items():
-            value = self.parameters[name].value
-            if not (low < value < high or (value == high and high != POSITIVE[1])):
-                allowed = (
-                    "a positive number" if (low, high) == POSITIVE else f"a number in ({low:g}, {high:g}]"
-                )
-                raise ValueError(f"{name}.value = {value:g} is not {allowed} [{self.parameters[name].unit}]")
-        return self
-
-
-def _known(registry: dict[str, Any]) -> Any:
-    def check(name: str) -> str:
-        if name not in registry:
-            raise ValueError(f"one of {', '.join(registry)}")
-        return name
-
-    return check
-
-
-class RetentionFit(FitResult):
-    """Build-up of p_long over the cycles: tau_p_long [s], leak_p_long, cycle_s [s], shape parameters."""
-
-    @classmethod
-    def domains(cls, family: str) -> dict[str, Domain]:
-        times = {"tau_p_long": POSITIVE, "leak_p_long": POSITIVE, "cycle_s": POSITIVE}
-        return times | RETENTION_FAMILIES[family].domain
-
-    _family = field_validator("family")(_known(RETENTION_FAMILIES))
-
-
-class AttentionFit(FitResult):
-    """Decay of p_short with distance: length [grid steps], tokens_per_step, shape parameters."""
-
-    @classmethod
-    def domains(cls, family: str) -> dict[str, Domain]:
-        return {"length": POSITIVE, "tokens_per_step": POSITIVE} | KERNEL_FAMILIES[family].domain
-
-    _family = field_validator("family")(_known(KERNEL_FAMILIES))
-
-
-class PresynapticFit(FitResult):
-    """Response to presynaptic activity: alpha of the power law, half_activation and hill of the saturating form.
-
-    `family` says which of the two the network uses; both are kept.
-    """
-
-    family: Literal["power-law", "saturating"]
-
-    @classmethod
-    def domains(cls, family: str) -> dict[str, Domain]:
-        return {"alpha": POSITIVE, "half_activation": POSITIVE, "hill": POSITIVE}
-
-    @property
-    def alpha(self) -> Quantity:
-        """Exponent of the power law."""
-        return self.parameters["alpha"]
-
-
-class Source(_Section):
+class Source(Section):
     """The recording that a section was fitted to."""
 
-    section: Literal["retention", "attention", "presynaptic"]
+    section: SectionName
     file: str
     sha256: str
     model: str
 
 
-class Provenance(_Section):
+class Provenance(Section):
     """What made the file."""
 
     created: str
@@ -159,7 +36,7 @@ class Provenance(_Section):
     sources: list[Source]
 
 
-class BioParameters(_Section):
+class BioParameters(Section):
     """Everything the network takes from biology, with where it came from.
 
     See Also
@@ -179,6 +56,8 @@ class BioParameters(_Section):
         attention: str | Path | None = None,
         presynaptic: str | Path | None = None,
         seed: int = 0,
+        cycle_s: float | None = None,
+        activity_range: tuple[float, float] | None = None,
     ) -> BioParameters:
         """Fit all three sections; `recording` serves those that have no recording of their own.
 
@@ -192,6 +71,10 @@ class BioParameters(_Section):
             A tripartite or macro recording with several presynaptic rates, for the exponent.
         seed : int
             Of the bootstrap.
+        cycle_s : float, optional
+            Length of a cycle [s], where the protocol of `recording` does not say it.
+        activity_range : (float, float), optional
+            Lowest and highest presynaptic activity that enters the exponent [Hz; 1 for macro].
 
         Raises
         ------
@@ -203,12 +86,12 @@ class BioParameters(_Section):
         from rmaat_bridge.presynaptic import fit_presynaptic
         from rmaat_bridge.retention import fit_retention
 
-        paths = {
+        paths: dict[SectionName, Path] = {
             "retention": Path(recording),
             "attention": Path(attention or recording),
             "presynaptic": Path(presynaptic or recording),
         }
-        data: dict[str, xr.Dataset] = {section: load_recording(path) for section, path in paths.items()}
+        data = {name: load_recording(path) for name, path in paths.items()}
         sources = [
             Source(
                 section=section, file=path.name, sha256=file_sha256(path), model=data[section].attrs["model"]
@@ -217,9 +100,9 @@ class BioParameters(_Section):
         ]
         return cls(
             provenance=Provenance(created=timestamp(), seed=seed, versions=versions(), sources=sources),
-            retention=fit_retention(data["retention"], seed=seed),
+            retention=fit_retention(data["retention"], seed, cycle_s),
             attention=fit_attention(data["attention"]),
-            presynaptic=fit_presynaptic(data["presynaptic"]),
+            presynaptic=fit_presynaptic(data["presynaptic"], activity_range),
         )
 
     @classmethod
@@ -249,10 +132,29 @@ class BioParameters(_Section):
 
     @classmethod
     def reference(cls) -> BioParameters:
-        """The packaged file, made by this pipeline from the default simulations (`rmaat_bridge.reference`)."""
+        """The packaged file, made by this pipeline from simulations: `rmaat_bridge.reference`."""
         return cls.load(Path(str(files("rmaat_bridge") / "reference.toml")))
 
-    def check_source(self, path: str | Path) -> list[str]:
+    def with_mode(self, mode: Mode, *names: str) -> BioParameters:
+        """A copy in which training treats the named quantities (``"retention.tau_p_long"``) as `mode` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such quantity, or its interval is empty and the mode is "bounded".
+        """
+        changed = self.model_dump()
+        for name in names:
+            section, _, quantity = name.partition(".")
+            if quantity not in changed.get(section, {}).get("parameters", {}):
+                raise InputError("quantity", name, "section.name, such as retention.tau_p_long")
+            changed[section]["parameters"][quantity]["mode"] = mode
+        try:
+            return BioParameters.model_validate(changed)
+        except ValidationError as error:
+            raise refuse(error, "bio-parameters") from None
+
+    def check_source(self, path: str | Path) -> list[SectionName]:
         """Names of the sections that were fitted to the recording at `path`.
 
         Raises

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rmaat_bridge.bio_parameters import AttentionFit
+from rmaat_bridge.fit_result import AttentionFit
 from rmaat_bridge.kernel_families import KERNEL_FAMILIES
 from rmaat_bridge.kernel_operators import OPERATORS
-from rmaat_bridge.trainable import bio_values
+from rmaat_bridge.trainable import BioModule
 
 
-class AstrocyticKernel(nn.Module):
-    """Positional kernel ``r_ij = r(|i - j| * scale)`` with r the fitted family, ``e^-d`` for the exponential one.
+class AstrocyticKernel(BioModule):
+    """Positional kernel ``r_ij = r(|i - j| * scale)``, r the fitted family: ``e^-d`` for the exponential one.
 
     ``scale = 1 / (length * tokens_per_step)``: the response length of p_short in grid steps, times the number
     of token positions that one grid step stands for.
@@ -26,29 +26,30 @@ class AstrocyticKernel(nn.Module):
     """
 
     def __init__(self, fit: AttentionFit) -> None:
-        super().__init__()
+        super().__init__("attention", fit)
         self.family = KERNEL_FAMILIES[fit.family]
-        self.biology = bio_values(fit)
 
     @property
     def scale(self) -> Tensor:
         """Decay per token position, a scalar tensor."""
-        return 1 / (self.biology["length"]() * self.biology["tokens_per_step"]())
+        return self._scale_and_shape()[0]
 
     def forward(self, length: int) -> Tensor:
-        """The kernel as a matrix, shape (length, length): the definition that `apply` is tested against."""
-        scale = self.scale
+        """The kernel as a matrix, shape (length, length): what the product is tested against."""
+        scale, shape = self._scale_and_shape()
         position = torch.arange(length, dtype=scale.dtype, device=scale.device)
         distance = (position[:, None] - position).abs()
-        return self.family.curve(torch, distance * scale, **self._shape())
+        return self.family.curve(torch, distance * scale, **shape)
 
     def __matmul__(self, matrix: Tensor) -> Tensor:
         """The product r @ matrix in O(length * m), never forming r; `matrix` has shape (length, m)."""
-        return OPERATORS[self.family.name](matrix, self.scale, **self._shape())
+        scale, shape = self._scale_and_shape()
+        return OPERATORS[self.family.name](matrix, scale, **shape)
 
     def apply(self, matrix: Any) -> Any:
         """``kernel @ matrix``; a callable is taken for what `torch.nn.Module.apply` expects."""
         return super().apply(matrix) if callable(matrix) and not isinstance(matrix, Tensor) else self @ matrix
 
-    def _shape(self) -> dict[str, Tensor]:
-        return {name: value() for name, value in self.biology.items() if name in self.family.domain}
+    def _scale_and_shape(self) -> tuple[Tensor, dict[str, Tensor]]:
+        values = self.values()
+        return 1 / (values.pop("length") * values.pop("tokens_per_step")), values

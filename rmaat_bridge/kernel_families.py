@@ -28,7 +28,10 @@ def power_law(xp: ModuleType, d: Any, exponent: Any) -> Any:
 
 
 def difference_of_exponentials(xp: ModuleType, d: Any, surround: Any, surround_ratio: Any) -> Any:
-    """r = (e^(-d) - w e^(-d / (1 + q))) / (1 - w): a centre with a wider surround, w = surround, q = surround_ratio."""
+    """r = (e^(-d) - w e^(-d / (1 + q))) / (1 - w): a centre and a surround 1 + q times as wide.
+
+    w = surround, q = surround_ratio.
+    """
     return (xp.exp(-d) - surround * xp.exp(-d / (1 + surround_ratio))) / (1 - surround)
 
 

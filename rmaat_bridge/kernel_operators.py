@@ -41,7 +41,7 @@ def power_law(x: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
 
 
 def gaussian(x: Tensor, scale: Tensor) -> Tensor:
-    """``e^(-(scale (i - j))^2 / 2)`` as a band: each block of positions sees itself and its two neighbours."""
+    """``e^(-(scale (i - j))^2 / 2)`` as a band: each block sees itself and its two neighbours."""
     n, m = x.shape
     band = min(n, ceil(sqrt(-2 * log(GAUSSIAN_CUT)) / float(scale.detach())) + 1)
     blocks = -(-n // band)
@@ -54,7 +54,7 @@ def gaussian(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def _running_sum(x: Tensor, rate: Tensor) -> Tensor:
-    """``h_i = x_i + e^-rate h_(i-1)`` over the first axis, shape (n, m): chunks, then the same over their ends."""
+    """``h_i = x_i + e^-rate h_(i-1)`` over the first axis, shape (n, m): in chunks, then over their ends."""
     n, m = x.shape
     step = torch.arange(min(CHUNK, n), dtype=x.dtype, device=x.device)
     size = step.numel()

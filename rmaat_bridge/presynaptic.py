@@ -1,67 +1,78 @@
 """Presynaptic exponent: how the astrocyte's response grows with presynaptic activity.
 
-Two forms are fitted side by side: the power law ``y = c nu^alpha`` over the range that was stimulated, and the
-saturating form ``y = c nu^h / (K^h + nu^h)``. The exponent 0.25 of the astromorphic transformer was tuned on
-tasks; here it is what the simulation gives.
+Two forms are fitted side by side: the power law ``y = c nu^alpha`` over a stated range of activity, and the
+saturating form ``y = c nu^h / (K^h + nu^h)``. The exponent 0.25 of the astromorphic transformer (arXiv
+2312.10925) was tuned on tasks; here it is what the simulation gives, range by range.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
-from rmaat_bridge.bio_parameters import Candidate, PresynapticFit
+from rmaat_bridge.fit_result import PresynapticFit, candidates
 from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.recordings import attribute, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
 
 MINIMUM_LEVELS = 3
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def fit_presynaptic(recording: xr.Dataset) -> PresynapticFit:
-    """Fit response against presynaptic activity.
+def fit_presynaptic(
+    recording: xr.Dataset, activity_range: tuple[float, float] | None = None
+) -> PresynapticFit:
+    """Fit the response against presynaptic activity, in logarithms.
 
-    A tripartite recording gives mean calcium [umol/l] against ``rate_hz`` [Hz] (second half of the recording); a
-    macro recording gives mean p_short against the presynaptic activity theta(x_j), one amplitude for each
-    postsynaptic neuron.
+    A tripartite recording gives mean calcium [umol/l] against ``rate_hz`` [Hz], over the second half of the
+    recording; a macro recording gives mean p_short against mean theta(x_j) of the presynaptic neuron over
+    the last cycle, with a scale of its own for each postsynaptic neuron.
+
+    Parameters
+    ----------
+    recording : Dataset
+    activity_range : (float, float), optional
+        Lowest and highest activity of the power law, which is a local description; the saturating form is
+        fitted to all activities above 0. Default: 0.1 to 10 Hz (tripartite), all (macro).
 
     Returns
     -------
     PresynapticFit
-        alpha; half_activation (in units of the geometric mean of the activities) and hill; the range as findings.
+        alpha, half_activation and hill, activity in units of its geometric mean over the range. Findings: the
+        range, that mean, and alpha of each decade that holds at least three activities. The candidates
+        compare the two forms on all activities.
 
     Raises
     ------
     InputError
         If the response is missing, not finite or not positive, or there are fewer than three activities.
     """
-    read = {"tripartite": _calcium_against_rate, "macro": _p_short_against_activity}
     model = recording.attrs.get("model")
-    if model not in read:
-        raise InputError("recording: model", model, f"one of {', '.join(read)}")
-    activity, response, group, unit = read[model](recording)
-    if np.unique(np.round(activity / activity.max(), 6)).size < MINIMUM_LEVELS:
-        raise InputError(
-            "recording: presynaptic activity",
-            f"{np.unique(activity).size} levels",
-            f"at least {MINIMUM_LEVELS}",
-        )
-    if not (response > 0).all():
-        raise InputError(
-            "recording: response to presynaptic activity", float(response.min()), "above 0 everywhere"
-        )
-    reference = float(stats.gmean(activity))
-    fits = {
-        "power-law": fit_power_law(activity / reference, response, group),
-        "saturating": fit_saturating(activity / reference, response, group),
-    }
-    best = min(fit.aicc for fit in fits.values())
-    power, saturating = fits["power-law"], fits["saturating"]
+    if model not in READERS:
+        raise InputError("recording: model", model, f"one of {', '.join(READERS)}")
+    reader, unit, default_range = READERS[model]
+    columns = _between(reader(recording), 0.0, np.inf)
+    inside = _between(columns, *(activity_range or default_range))
+    levels = np.unique(_levels(inside[0]))
+    if levels.size < MINIMUM_LEVELS:
+        given = f"{levels.size} in the range of the power law"
+        raise InputError("recording: presynaptic activities", given, f"at least {MINIMUM_LEVELS}")
+    if not (columns[1] > 0).all():
+        lowest = float(columns[1].min())
+        raise InputError("recording: response to presynaptic activity", lowest, "above 0 everywhere")
+    reference = float(np.exp(levels.mean()))
+
+    def relative(columns: Columns) -> Columns:
+        return columns[0] / reference, columns[1], columns[2]
+
+    power, saturating = fit_power_law(*relative(inside)), fit_saturating(*relative(columns))
+    fits = {"power-law": fit_power_law(*relative(columns)), "saturating": saturating}
+    low, high = inside[0].min(), inside[0].max()
     return PresynapticFit(
         family="power-law",
         parameters={
@@ -72,79 +83,102 @@ def fit_presynaptic(recording: xr.Dataset) -> PresynapticFit:
         r_squared=power.r_squared,
         residuals=power.residuals.tolist(),
         residual_p_value=residual_p_value(power.residuals),
-        candidates=[
-            Candidate(
-                family=name,
-                n_parameters=len(fit.values),
-                r_squared=fit.r_squared,
-                aicc=fit.aicc if np.isfinite(fit.aicc) else None,
-                delta=fit.aicc - best if np.isfinite(fit.aicc) else None,
-            )
-            for name, fit in fits.items()
-        ],
+        candidates=candidates(fits),
         findings={
-            "lowest_activity": Quantity.exact(float(activity.min()), unit),
-            "highest_activity": Quantity.exact(float(activity.max()), unit),
+            "lowest_activity": Quantity.exact(float(low), unit),
+            "highest_activity": Quantity.exact(float(high), unit),
             "reference_activity": Quantity.exact(reference, unit),
+            **alpha_by_range(columns),
         },
-        notes=[f"AICc prefers the {choose(fits)} form; the network uses the one named by `family`."],
+        notes=[
+            f"The power law holds from {low:.3g} to {high:.3g} {unit}; R2 and residuals are its own there.",
+            f"Over all activities AICc prefers the {choose(fits)} form; `family` names the network's.",
+        ],
     )
 
 
+def alpha_by_range(columns: Columns) -> dict[str, Quantity]:
+    """alpha of each decade of activity with at least three levels."""
+    lowest, highest = np.log10(columns[0].min()), np.log10(columns[0].max())
+    found = {}
+    for decade in range(int(np.floor(lowest + 1e-9)), int(np.ceil(highest - 1e-9))):
+        low, high = 10.0**decade, 10.0 ** (decade + 1)
+        inside = _between(columns, low * (1 - 1e-9), high * (1 + 1e-9))
+        if np.unique(_levels(inside[0])).size >= MINIMUM_LEVELS:
+            found[f"alpha_from_{low:g}_to_{high:g}"] = _quantity(fit_power_law(*inside), "alpha")
+    return found
+
+
 def fit_power_law(activity: np.ndarray, response: np.ndarray, group: np.ndarray) -> Regression:
-    """Fit ``ln y = c_group + alpha ln nu``: one scale a group, one exponent."""
-    return _fit(lambda v, alpha: alpha * np.log(v), activity, response, group, ({"alpha": 0.5},))
+    """Fit ``ln y = c_group + alpha ln nu``: one scale for each group, one exponent."""
+    return _fit(lambda v, alpha: alpha * np.log(v), activity, response, group, [{"alpha": 0.5}])
 
 
 def fit_saturating(activity: np.ndarray, response: np.ndarray, group: np.ndarray) -> Regression:
-    """Fit ``ln y = c_group + h ln nu - ln(K^h + nu^h)``: a Hill function with one scale a group."""
+    """Fit ``ln y = c_group + h ln nu - ln(K^h + nu^h)``: a Hill function with one scale for each group."""
     return _fit(
         lambda v, half_activation, hill: hill * np.log(v) - np.log(half_activation**hill + v**hill),
         activity,
         response,
         group,
-        ({"half_activation": 1.0, "hill": 1.0}, {"half_activation": 10.0, "hill": 0.5}),
+        [{"half_activation": half, "hill": hill} for half in (0.1, 1.0, 10.0) for hill in (0.5, 1.5)],
     )
 
 
 def _fit(
-    curve: Any,
+    curve: Callable[..., Any],
     activity: np.ndarray,
     response: np.ndarray,
     group: np.ndarray,
-    starts: tuple[dict[str, float], ...],
+    starts: Sequence[dict[str, float]],
 ) -> Regression:
-    logarithm = np.log(response)
-    scales = [f"scale_{name}" for name in np.unique(group)]
-    member = group[:, None] == np.unique(group)
+    """Least squares of ``ln y`` on a constant for each group and `curve`, centred to keep the two apart."""
+    groups = np.unique(group)
+    member = (group[:, None] == groups).astype(float)
+    scales = {f"scale_{name}": float(np.exp(np.log(response[group == name]).mean())) for name in groups}
+    centre = member @ np.linalg.pinv(member)
 
     def full(**parameters: Any) -> np.ndarray:
         levels = np.log(np.array([parameters.pop(name) for name in scales]))
-        return member @ levels + curve(activity, **parameters)
+        shape = curve(activity, **parameters)
+        return member @ levels + shape - centre @ shape
 
-    level = {name: float(np.exp(logarithm[member[:, column]].mean())) for column, name in enumerate(scales)}
-    starts = tuple(level | start for start in starts)
-    return least_squares(full, logarithm, dict.fromkeys(starts[0], POSITIVE), starts)
+    starts = [scales | start for start in starts]
+    return least_squares(full, np.log(response), dict.fromkeys(starts[0], POSITIVE), starts)
 
 
 def _quantity(fit: Regression, name: str) -> Quantity:
     return Quantity.estimated(fit.values[name], fit.standard_errors[name], fit.dof, "1", POSITIVE)
 
 
-def _calcium_against_rate(recording: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+def _between(columns: Columns, low: float, high: float) -> Columns:
+    activity = columns[0]
+    keep = (activity > 0) & (activity >= low) & (activity <= high)
+    return columns[0][keep], columns[1][keep], columns[2][keep]
+
+
+def _levels(activity: np.ndarray) -> np.ndarray:
+    """Logarithm of the activity to six decimals: equal for synapses at the same rate."""
+    return np.round(np.log(activity), 6)
+
+
+def _calcium_against_rate(recording: xr.Dataset) -> Columns:
     calcium = finite(recording, "calcium")
     late = calcium.sel(time=slice(float(calcium["time"][-1]) / 2, None)).mean("time").values
-    rate = recording["rate_hz"].values
-    keep = rate > 0
-    return rate[keep], late[keep], np.zeros(int(keep.sum()), dtype=int), "Hz"
+    return recording["rate_hz"].values, late, np.zeros(late.size, dtype=int)
 
 
-def _p_short_against_activity(recording: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    rhythm = cycles(recording)
-    last = slice((rhythm.count - 1) * rhythm.seconds, rhythm.count * rhythm.seconds)
+def _p_short_against_activity(recording: xr.Dataset) -> Columns:
+    last = cycles(recording).last
     theta = FUNCTIONS[attribute(recording, "parameters")["theta"]].value
     activity = theta(finite(recording, "x").sel(time=last).values).mean(axis=0)
     response = finite(recording, "p_short").sel(time=last).mean("time").values
     post, pre = np.indices(response.shape)
-    keep = (activity[post] > 0) & (activity[pre] > 0)
-    return activity[pre][keep], response[keep], post[keep], "1"
+    driven = activity[post] > 0
+    return activity[pre][driven], response[driven], post[driven]
+
+
+READERS: dict[str, tuple[Callable[[xr.Dataset], Columns], str, tuple[float, float]]] = {
+    "tripartite": (_calcium_against_rate, "Hz", (0.1 * (1 - 1e-9), 10.0 * (1 + 1e-9))),
+    "macro": (_p_short_against_activity, "1", (0.0, np.inf)),
+}

@@ -61,7 +61,7 @@ class Quantity(BaseModel):
     def estimated(
         cls, value: float, standard_error: float, dof: int, unit: str, domain: tuple[float, float]
     ) -> Quantity:
-        """An estimate with its 95 % interval from Student's t at `dof` degrees of freedom, kept inside `domain`.
+        """An estimate with its 95 % interval from Student's t at `dof` degrees of freedom, inside `domain`.
 
         Intervals of positive quantities are symmetric in the logarithm (standard error of ln v = se / v), so
         that they never reach zero; the others are symmetric in the value and cut at the domain's ends.

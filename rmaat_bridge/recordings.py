@@ -14,11 +14,15 @@ from astro_sim.errors import InputError
 
 @dataclass(frozen=True)
 class Cycles:
-    """The protocol's repetition: `count` cycles of `seconds` each, the stimulus on for the first `on` seconds."""
+    """A protocol's repetition: `count` cycles of `seconds` each."""
 
     count: int
     seconds: float
-    on: float
+
+    @property
+    def last(self) -> slice:
+        """The last cycle, as a slice of time."""
+        return slice((self.count - 1) * self.seconds, self.count * self.seconds)
 
 
 def attribute(recording: xr.Dataset, name: str) -> dict[str, Any]:
@@ -31,28 +35,29 @@ def attribute(recording: xr.Dataset, name: str) -> dict[str, Any]:
         ) from None
 
 
-def cycles(recording: xr.Dataset) -> Cycles:
-    """The STP cycles of a recording.
+def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
+    """The STP cycles of a recording: those of its protocol, or as many of `cycle_s` seconds as it holds.
 
     Raises
     ------
     InputError
-        If the protocol has no cycles, or the recording ends before the last of them: the cycle is named.
+        If there are none, or the recording ends before the last of them: the cycle is named.
     """
+    times = recording["time"].values
+    if cycle_s is not None:
+        if not cycle_s > 0:
+            raise InputError("cycle_s", cycle_s, "a length > 0 s")
+        return Cycles(int(times[-1] / cycle_s + 1e-6), cycle_s)
     protocol = attribute(recording, "protocol")
     try:
-        found = Cycles(int(protocol["n_cycles"]), float(protocol["cycle_s"]), float(protocol["on_s"]))
+        found = Cycles(int(protocol["n_cycles"]), float(protocol["cycle_s"]))
     except KeyError as missing:
+        kind = protocol.get("kind")
+        raise InputError("recording: protocol", kind, f"STP cycles (it lacks {missing})") from None
+    if times[-1] < (found.count - 0.01) * found.seconds:
         raise InputError(
-            "recording: protocol", protocol.get("kind"), f"STP cycles (it lacks {missing})"
-        ) from None
-    times = recording["time"].values
-    spacing = float(np.median(np.diff(times))) if times.size > 1 else 0.0
-    if not times[-1] >= found.count * found.seconds - 1.5 * spacing:
-        reached = int(times[-1] // found.seconds) + 1
-        raise InputError(
-            f"recording: cycle {reached} of {found.count}",
-            f"{times[-1]:g} s recorded",
+            f"recording: cycle {int(times[-1] // found.seconds) + 1} of {found.count}",
+            f"an end at {times[-1]:g} s",
             f"{found.count * found.seconds:g} s: the recording is truncated",
         )
     return found
@@ -63,15 +68,13 @@ def finite(recording: xr.Dataset, name: str) -> xr.DataArray:
     if name not in recording:
         raise InputError("recording", ", ".join(map(str, recording.data_vars)), f"a variable named {name}")
     data = recording[name]
-    others = tuple(dim for dim in data.dims if dim != "time")
-    bad = ~np.isfinite(data).all(others) if others else ~np.isfinite(data)
-    if bool(bad.any()):
-        first = float(data["time"].values[int(np.argmax(bad.values))])
-        where = f"{first:g} s"
-        if "cycle_s" in (protocol := attribute(recording, "protocol")):
-            where += f" (cycle {int(first // protocol['cycle_s']) + 1})"
+    good = np.isfinite(data.values).reshape(data.sizes["time"], -1).all(axis=1)
+    if not good.all():
+        first = float(data["time"].values[int(np.argmin(good))])
+        cycle_s = attribute(recording, "protocol").get("cycle_s")
+        where = f"{first:g} s" + (f", cycle {int(first // cycle_s) + 1}" if cycle_s else "")
         raise InputError(
-            f"recording: {name}", f"{int(bad.sum())} rows not finite, from {where}", "finite numbers"
+            f"recording: {name}", f"{int((~good).sum())} bad rows, the first at {where}", "finite numbers"
         )
     return data
 

@@ -11,8 +11,12 @@ from scipy import optimize, stats
 
 from rmaat_bridge.quantity import POSITIVE
 
-# Misfit below this fraction of the data's range is rounding or solver error, not evidence for a richer family.
+# Misfit below this fraction of the data's range is rounding or solver error, not evidence for a richer
+# family.
 RESOLUTION = 1e-6
+# Positive parameters may move by this factor (its logarithm) from where the fit sets out.
+REACH = math.log(1e5)
+TOLERANCE = 1e-10
 # A family with more parameters must win by this much AICc: a superfluous parameter gains more than 6 in
 # deviance in only 1.4 % of data sets (chi-squared, 1 degree of freedom), and AICc takes 2 of that back.
 PARSIMONY = 4.0
@@ -55,13 +59,7 @@ def least_squares(
     """
     names = list(domains)
     positive = np.array([domains[name] == POSITIVE for name in names])
-    low = [
-        -np.inf if is_positive else domains[name][0]
-        for name, is_positive in zip(names, positive, strict=True)
-    ]
-    high = [
-        np.inf if is_positive else domains[name][1] for name, is_positive in zip(names, positive, strict=True)
-    ]
+    ends = np.array([domains[name] for name in names])
 
     def natural(point: np.ndarray) -> np.ndarray:
         return np.where(positive, np.exp(np.where(positive, point, 0.0)), point)
@@ -73,15 +71,19 @@ def least_squares(
     for start in starts:
         origin = np.array([start[name] for name in names])
         origin = np.where(positive, np.log(np.where(positive, origin, 1.0)), origin)
+        bounds = (
+            np.where(positive, origin - REACH, ends[:, 0]),
+            np.where(positive, origin + REACH, ends[:, 1]),
+        )
         solutions.append(
             optimize.least_squares(
                 misfit,
                 origin,
                 jac="cs",
-                bounds=(low, high),
+                bounds=bounds,
                 x_scale="jac",
-                xtol=1e-14,
-                ftol=1e-14,
+                xtol=TOLERANCE,
+                ftol=TOLERANCE,
                 gtol=1e-14,
             )
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rmaat_bridge.bio_parameters import PresynapticFit
-from rmaat_bridge.trainable import bio_values
+from rmaat_bridge.fit_result import PresynapticFit
+from rmaat_bridge.trainable import BioModule
 
 # Below this activity the slope of a power law with alpha < 1 is cut off: it has no bound at 0.
 SMALLEST = 1e-6
 
 
-class PresynapticResponse(nn.Module):
+class PresynapticResponse(BioModule):
     """Response to a presynaptic activity z >= 0 in units of the recording's mean activity, with g(1) = 1.
 
     ``g(z) = z^alpha`` or, where the section's family is "saturating",
@@ -25,17 +25,16 @@ class PresynapticResponse(nn.Module):
     """
 
     def __init__(self, fit: PresynapticFit) -> None:
-        super().__init__()
-        self.family = fit.family
         used = ("alpha",) if fit.family == "power-law" else ("half_activation", "hill")
-        self.biology = nn.ModuleDict({name: value for name, value in bio_values(fit).items() if name in used})
+        super().__init__("presynaptic", fit, used)
+        self.family = fit.family
 
     def forward(self, activity: Tensor) -> Tensor:
         """g of each element; `activity` has any shape and is clamped from below at 1e-6."""
         activity = activity.clamp(min=SMALLEST)
+        values = self.values()
         if self.family == "power-law":
-            return torch.pow(activity, self.biology["alpha"]())
-        half, hill = self.biology["half_activation"](), self.biology["hill"]()
-        raised = torch.pow(activity, hill)
-        constant = torch.pow(half, hill)
+            return torch.pow(activity, values["alpha"])
+        raised = torch.pow(activity, values["hill"])
+        constant = torch.pow(values["half_activation"], values["hill"])
         return raised * (1 + constant) / (constant + raised)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from astro_sim.errors import InputError
-from rmaat_bridge.bio_parameters import RetentionFit
 from rmaat_bridge.families import RETENTION_FAMILIES, Family, open_fractions
-from rmaat_bridge.trainable import bio_values
+from rmaat_bridge.fit_result import RetentionFit
+from rmaat_bridge.trainable import BioModule
 
 
 def retention_factors(
@@ -29,7 +29,7 @@ def retention_factors(
     return (g[:-1] - g[1:]) / (1 - g[-1])
 
 
-class RetentionSchedule(nn.Module):
+class RetentionSchedule(BioModule):
     """Retention factors of RMAAT from the fitted build-up of the long-term process.
 
     Parameters
@@ -39,9 +39,8 @@ class RetentionSchedule(nn.Module):
     """
 
     def __init__(self, fit: RetentionFit) -> None:
-        super().__init__()
+        super().__init__("retention", fit)
         self.family = RETENTION_FAMILIES[fit.family]
-        self.biology = bio_values(fit)
 
     def forward(self, n_segments: int) -> Tensor:
         """Factors of a sequence of `n_segments` >= 1 segments, shape (n_segments,); they fall and sum to 1.
@@ -49,18 +48,18 @@ class RetentionSchedule(nn.Module):
         `n_segments` may exceed the simulated cycles: the fitted curve is evaluated, never indexed.
         """
         _at_least_one("n_segments", n_segments)
-        return retention_factors(self.family, n_segments, **self._values())
+        return retention_factors(self.family, n_segments, **self.values())
 
     def streaming(self, t: int) -> Tensor:
         """Factor of segment `t` >= 1 when the number of segments is unknown, a scalar tensor in (0, 1].
 
-        The share of the trace present after cycle t that cycle t itself wrote. With the leak,
-        ``p(t) = e^-a p(t-1) + D_t``, so that the share is ``D_t / p(t) = 1 - e^-a p(t-1) / p(t)``: 1 at t = 1,
-        falling to ``1 - e^-a``. In the exponential family it is ``(1 - e^-a) / (1 - e^(-a t))``. The known-length
+        The share of the trace present after cycle t that cycle t itself wrote. With the leak, ``p(t) = e^-a
+        p(t-1) + D_t``, so that the share is ``D_t / p(t) = 1 - e^-a p(t-1) / p(t)``: 1 at t = 1, falling to
+        ``1 - e^-a``. In the exponential family it is ``(1 - e^-a) / (1 - e^(-a t))``. The known-length
         factor RF(T, T) is the same share net of the leak; docs/decisions/bridge.md has the derivation.
         """
         _at_least_one("t", t)
-        values = self._values()
+        values = self.values()
         a = values["leak_p_long"] * values["cycle_s"] / values["tau_p_long"]
         p = 1 - self._open_fractions(t)
         return 1 - torch.exp(-a) * p[-2] / p[-1]
@@ -74,11 +73,8 @@ class RetentionSchedule(nn.Module):
         g = self._open_fractions(max_segments)
         return torch.tril((g[:-1] - g[1:]) / (1 - g[1:, None]))
 
-    def _values(self) -> dict[str, Tensor]:
-        return {name: value() for name, value in self.biology.items()}
-
     def _open_fractions(self, n: int) -> Tensor:
-        values = self._values()
+        values = self.values()
         times = {name: values.pop(name) for name in ("tau_p_long", "leak_p_long", "cycle_s")}
         return _open(self.family, n, **times, shape=values)
 

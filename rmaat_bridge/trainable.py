@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from rmaat_bridge.bio_parameters import BioParameters, FitResult
+from rmaat_bridge.bio_parameters import BioParameters
+from rmaat_bridge.fit_result import FitResult
 from rmaat_bridge.quantity import POSITIVE, Quantity
 
 
@@ -48,31 +50,63 @@ class BioValue(nn.Module):
         return low + (high - low) * torch.sigmoid(self.z + math.log(share / (1 - share)))
 
 
-def bio_values(fit: FitResult) -> nn.ModuleDict:
-    """One `BioValue` for each parameter of a fitted section."""
-    return nn.ModuleDict({name: BioValue(q, fit.domain(name)) for name, q in fit.parameters.items()})
+class BioModule(nn.Module):
+    """A module whose numbers are the parameters of one section of the bio-parameters.
+
+    Parameters
+    ----------
+    section : str
+        Name of the section.
+    fit : FitResult
+        The section. Quantities whose mode is not "fixed" become parameters.
+    used : iterable of str, optional
+        The parameters that the module computes with. Default: all.
+
+    Attributes
+    ----------
+    biology : ModuleDict
+        A `BioValue` for each of them.
+    """
+
+    def __init__(self, section: str, fit: FitResult, used: Iterable[str] | None = None) -> None:
+        super().__init__()
+        self.section = section
+        names = fit.parameters if used is None else used
+        self.biology = nn.ModuleDict(
+            {name: BioValue(fit.parameters[name], fit.domain(name)) for name in names}
+        )
+
+    def values(self) -> dict[str, Tensor]:
+        """The present values, scalar tensors by name."""
+        return {name: value() for name, value in self.biology.items()}
 
 
-def with_posterior(bio: BioParameters, **sections: nn.ModuleDict) -> BioParameters:
+def with_posterior(bio: BioParameters, model: nn.Module) -> BioParameters:
     """The bio-parameters with the values that training arrived at beside those of the fit.
 
     Parameters
     ----------
     bio : BioParameters
         What the model was built from.
-    **sections : ModuleDict
-        ``retention=schedule.values_, ...``: the `BioValue`s of each section after training.
+    model : Module
+        Holds any number of `BioModule`, such as `RetentionSchedule`, `AstrocyticKernel`. Where several hold
+        the same quantity (one kernel a layer), their mean is written.
 
     Returns
     -------
     BioParameters
         Every quantity that training could move has ``prior`` (the fit's value) and ``value`` (the posterior).
     """
+    learned: dict[tuple[str, str], list[float]] = {}
+    for module in model.modules():
+        if isinstance(module, BioModule):
+            for name, value in module.values().items():
+                learned.setdefault((module.section, name), []).append(float(value.detach()))
     after = bio.model_copy(deep=True)
-    for section, values in sections.items():
-        for name, value in values.items():
-            quantity = getattr(after, section).parameters[name]
-            if quantity.mode != "fixed":
-                quantity.prior = quantity.value if quantity.prior is None else quantity.prior
-                quantity.value = float(value().detach())
+    for (section, name), values in learned.items():
+        quantity: Quantity = getattr(after, section).parameters[name]
+        if quantity.mode == "fixed":
+            continue
+        quantity.prior = quantity.value if quantity.prior is None else quantity.prior
+        quantity.value = sum(values) / len(values)
     return BioParameters.model_validate(after.model_dump())

@@ -21,6 +21,12 @@ def fit(
     presynaptic: Annotated[
         Path | None, typer.Option(help="Recording for the presynaptic exponent, if another one.")
     ] = None,
+    cycle_s: Annotated[
+        float | None, typer.Option(help="Length of a cycle [s], if the protocol does not say it.")
+    ] = None,
+    activity_range: Annotated[
+        tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit [Hz].")
+    ] = None,
     check: Annotated[
         Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")
     ] = None,
@@ -28,7 +34,7 @@ def fit(
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:
-    """Fit retention, attention kernel and presynaptic exponent, with standard errors, and write a TOML file."""
+    """Fit retention, attention kernel and presynaptic exponent, with errors, and write a TOML file."""
     from rich.console import Console
 
     from rmaat_bridge import BioParameters
@@ -39,7 +45,7 @@ def fit(
         console.print(f"{check}: {', '.join(sections)} fitted to {recording}")
         return
     with console.status("fitting"):
-        bio = BioParameters.from_recordings(recording, attention, presynaptic, seed=seed)
+        bio = BioParameters.from_recordings(recording, attention, presynaptic, seed, cycle_s, activity_range)
     bio.save(out)
     console.print(_table(bio))
     console.print(f"bio-parameters: {out}")
@@ -49,17 +55,15 @@ def _table(bio: "BioParameters") -> "Table":
     from rich.table import Table
 
     table = Table(title="Bio-parameters", title_justify="left")
-    for column in ("section", "form", "R²", "quantity", "value ± standard error", "unit"):
-        table.add_column(column, justify="right" if column == "R²" else "left")
+    for column in ("section: form", "R²", "quantity", "value ± standard error"):
+        table.add_column(column, overflow="fold")
     for section in ("retention", "attention", "presynaptic"):
         result = getattr(bio, section)
-        heading = (section, result.family, f"{result.r_squared:.6f}")
+        heading = (f"{section}: {result.family}", f"{result.r_squared:.6f}")
         for name, quantity in result.parameters.items():
-            exact = quantity.standard_error == 0
-            value = f"{quantity.value:.6g}" + (
-                " (protocol)" if exact else f" ± {quantity.standard_error:.2g}"
-            )
-            table.add_row(*heading, name, value, quantity.unit)
-            heading = ("", "", "")
+            error = f" ± {quantity.standard_error:.2g}" if quantity.standard_error else ""
+            unit = "" if quantity.unit == "1" else f" {quantity.unit}"
+            table.add_row(*heading, name, f"{quantity.value:.6g}{error}{unit}")
+            heading = ("", "")
         table.add_section()
     return table
