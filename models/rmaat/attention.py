@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rmaat_bridge import AstrocyticKernel
 
-SMALLEST_ACTIVITY = 1e-6  # g^alpha has an unbounded gradient at 0
+SMALLEST_ACTIVITY = 1e-6  # g^alpha has an unbounded gradient at 0; C of saturated queries is 0
 CHUNK = 64  # places that the causal form handles as one small dense product
 
 
@@ -35,7 +35,7 @@ class SynapticState(NamedTuple):
     """What the causal form carries from one piece of a segment to the next; its size is constant."""
 
     weights: Tensor  # sum of (phi(k) + phi(r)) v^T, (batch, heads, head_dim, head_dim)
-    activity: Tensor  # sum of phi(k), (batch, heads, 1, head_dim), float32
+    activity: Tensor  # sum of phi(k), (batch, heads, 1, head_dim), float32 at least
     place: int  # number of places seen
 
 
@@ -128,7 +128,8 @@ class AstromorphicAttention(nn.Module):
         q, k, v, write = self._project(x, table, mask, 0)
         read = q @ (write.mT @ v / self.places)
         if self.presynaptic:
-            read = read / (q @ self._g(k.sum(2, keepdim=True, dtype=torch.float32)).to(q.dtype).mT)
+            g = self._g(k.sum(2, keepdim=True, dtype=_accumulator(k))).to(q.dtype)
+            read = read / (q @ g.mT).clamp_min(SMALLEST_ACTIVITY)
         return x + read.transpose(1, 2).flatten(2)
 
     def resume(
@@ -150,18 +151,17 @@ class AstromorphicAttention(nn.Module):
         n, chunk = x.shape[1], min(CHUNK, x.shape[1])
         q, k, v, write = self._project(x, table, mask, start)
         qs, writes, vs = (_chunks(t, chunk) for t in (q, write, v))  # (batch, heads, chunks, chunk, head_dim)
-        written = writes.mT @ vs
-        weights = written.cumsum(2)
-        before = weights - written
-        if state is not None:
-            before, weights = before + state.weights.unsqueeze(2), weights + state.weights.unsqueeze(2)
-        read = qs @ before + (qs @ writes.mT).tril() @ vs
+        written = (writes.mT @ vs).cumsum(2, dtype=_accumulator(v))
+        carried = torch.zeros_like(written[:, :, 0]) if state is None else state.weights
+        weights = torch.cat([carried.unsqueeze(2), written + carried.unsqueeze(2)], dim=2)
+        read = qs @ weights[:, :, :-1].to(q.dtype) + (qs @ writes.mT).tril() @ vs
         read = read.flatten(2, 3)[:, :, :n] / self.places
-        activity = k.cumsum(2, dtype=torch.float32)
+        activity = k.cumsum(2, dtype=_accumulator(k))
         if state is not None:
             activity = activity + state.activity
         if self.presynaptic:
-            read = read / (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True)
+            c = (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True)
+            read = read / c.clamp_min(SMALLEST_ACTIVITY)
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
         return x + read.transpose(1, 2).flatten(2), after
 
@@ -183,6 +183,11 @@ class AstromorphicAttention(nn.Module):
             k, v = k * seen, v * seen
         table = self.astrocytic_table() if table is None else table
         return q, k, v, k if table is None else k + table[:, start : start + x.shape[1]].to(k.dtype)
+
+
+def _accumulator(x: Tensor) -> torch.dtype:
+    """The type in which sums over places are kept: float32 at least."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _chunks(x: Tensor, size: int) -> Tensor:

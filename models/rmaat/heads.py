@@ -64,6 +64,6 @@ def segment_summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Te
     if mask is None:
         tokens = features.mean(1)
     else:
-        weights = mask / mask.sum(1, keepdim=True).clamp_min(1)
-        tokens = (weights.unsqueeze(1).to(features) @ features).squeeze(1)
+        weights = mask.to(features).unsqueeze(1)
+        tokens = (weights @ features).squeeze(1) / weights.sum(-1).clamp_min(1)
     return torch.cat([tokens, memory.mean(1) if memory.shape[1] else tokens], dim=-1)

@@ -1,0 +1,207 @@
+"""Exact properties of astromorphic attention, and the fast forms against the quadratic definition."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmaat import AstromorphicAttention
+from rmaat.attention import feature_map
+from rmaat.naive import dense_attention
+from rmaat_bridge import AstrocyticKernel, BioParameters, PresynapticResponse
+
+BIO = BioParameters.reference()
+EXACT = {"rtol": 0, "atol": 1e-12}  # float64 sums of about 1e3 terms of size 1
+
+
+def attention(**changes: object) -> AstromorphicAttention:
+    """Float64 attention of 3 heads of 4 over 21 places with all its parts."""
+    options = {"alpha": 0.25, "places": 21, "kernel": AstrocyticKernel(BIO.attention)} | changes
+    return AstromorphicAttention(12, 3, **options).double()
+
+
+def inputs(n: int = 21, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, n, 12, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+PARTS = {
+    "all": {},
+    "without-astrocyte": {"kernel": None},
+    "without-P": {"alpha": None},
+    "fitted-g": {"alpha": PresynapticResponse(BIO.presynaptic)},
+    "learned-alpha": {"learn_alpha": True},
+}
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
+@pytest.mark.parametrize("masked", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("n", [1, 7, 150], ids="n{}".format)
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_fast_form_equals_dense_form_in_outputs_and_gradients(
+    parts: dict, n: int, masked: bool, causal: bool
+) -> None:
+    fast = attention(places=150, causal=causal, **parts)
+    x = inputs(n).requires_grad_()
+    mask = torch.arange(n) < torch.tensor([[n], [(n + 1) // 2]]) if masked else None
+    leaves = [x, *(p for p in fast.parameters() if p.requires_grad)]
+    weights = torch.randn(2, n, 12, dtype=torch.float64)
+    if mask is not None:
+        weights = weights * mask[..., None]
+    results = []
+    for form in (fast(x, mask=mask), dense_attention(fast, x, mask)):
+        results.append((form * weights.ne(0), torch.autograd.grad((form * weights).sum(), leaves)))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-11, atol=1e-12)
+    for one, other in zip(results[0][1], results[1][1], strict=True):
+        scale = other.abs().max()
+        assert scale > 0
+        assert (one - other).abs().max() <= 1e-10 * scale
+
+
+def test_causal_form_in_float32_equals_the_masked_dense_form() -> None:
+    fast = attention(places=512, causal=True).float()
+    x = inputs(512).float()
+    torch.testing.assert_close(fast(x), dense_attention(fast, x), rtol=1e-5, atol=1e-5)
+
+
+def test_alpha_1_without_astrocyte_is_linear_attention() -> None:
+    """sum_s phi(q_t).phi(k_s) v_s / sum_s phi(q_t).phi(k_s), written out."""
+    layer = attention(alpha=1.0, kernel=None)
+    x = inputs()
+    q, k, v = (part.unflatten(-1, (3, 4)).transpose(1, 2) for part in layer.qkv(x).chunk(3, -1))
+    scores = (torch.nn.functional.elu(q) + 1) @ (torch.nn.functional.elu(k) + 1).mT
+    expected = x + (scores / scores.sum(-1, keepdim=True) @ v).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(layer(x), expected, **EXACT)
+
+
+def test_token_by_token_accumulation_equals_the_matrix_form() -> None:
+    """The state after the last place, fed one place at a time, reads as the bidirectional form does there."""
+    bidirectional, causal = attention(), attention(causal=True)
+    causal.load_state_dict(bidirectional.state_dict())
+    x, state = inputs(), None
+    for t in range(21):
+        last, state = causal.resume(x[:, t : t + 1], state)
+    torch.testing.assert_close(last[:, 0], bidirectional(x)[:, -1], **EXACT)
+
+
+@pytest.mark.parametrize("piece", [1, 4, 64, 100])
+def test_causal_form_in_pieces_equals_the_whole(piece: int) -> None:
+    layer = attention(places=150, causal=True)
+    x, state, out = inputs(150), None, []
+    for part in x.split(piece, dim=1):
+        read, state = layer.resume(part, state)
+        out.append(read)
+    torch.testing.assert_close(torch.cat(out, 1), layer(x), **EXACT)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(21)))
+def test_permuting_writers_leaves_the_neuronal_read_unchanged(order: list[int]) -> None:
+    """Without R the order of the (k, v) pairs is lost: outputs move with their inputs."""
+    layer, x = attention(kernel=None), inputs()
+    torch.testing.assert_close(layer(x[:, order]), layer(x)[:, order], **EXACT)
+
+
+def test_with_the_astrocyte_the_order_matters() -> None:
+    layer, x = attention(), inputs()
+    order = torch.arange(21).flip(0)
+    assert (layer(x[:, order]) - layer(x)[:, order]).abs().max() > 1e-3
+
+
+def test_constant_value_row_is_returned() -> None:
+    layer, row = attention(alpha=1.0, kernel=None), torch.randn(12, dtype=torch.float64)
+    with torch.no_grad():
+        layer.qkv.weight[24:] = 0
+        layer.qkv.bias[24:] = row
+    x = inputs()
+    torch.testing.assert_close(layer(x) - x, row.expand_as(x), **EXACT)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.7165, 1.5])
+@pytest.mark.parametrize("repeats", [2, 5])
+def test_repeating_the_keys_multiplies_the_read_by_r_to_1_minus_alpha(alpha: float, repeats: int) -> None:
+    layer, x = attention(alpha=alpha, kernel=None), inputs(4)
+    stored = layer.log_alpha[0].exp()  # through float32
+    assert abs(stored - alpha) <= 1e-7
+    repeated = x.repeat(1, repeats, 1)
+    read, more = layer(x) - x, (layer(repeated) - repeated)[:, :4]
+    torch.testing.assert_close(more, read * repeats ** (1 - stored), rtol=1e-12, atol=1e-14)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 99), st.integers(0, 10_000))
+def test_no_causal_output_depends_on_later_inputs(t: int, seed: int) -> None:
+    layer = attention(places=100, causal=True)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 100, 12, dtype=torch.float64, generator=generator)
+    changed = x.clone()
+    changed[:, t:] = torch.randn(1, 100 - t, 12, dtype=torch.float64, generator=generator)
+    before, after = layer(x), layer(changed)
+    assert torch.equal(before[:, :t], after[:, :t])
+    assert (before[:, t:] - after[:, t:]).abs().max() > 1e-3
+
+
+def test_masked_places_write_nothing() -> None:
+    layer, x = attention(), inputs()
+    mask = torch.arange(21).expand(2, -1) < 9
+    changed = torch.where(mask[..., None], x, torch.randn_like(x))
+    torch.testing.assert_close(layer(x, mask=mask)[:, :9], layer(changed, mask=mask)[:, :9], **EXACT)
+    torch.testing.assert_close(layer(x, mask=mask)[:, :9], layer(x[:, :9]), **EXACT)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_agree_with_finite_differences(causal: bool) -> None:
+    layer = attention(places=5, learn_alpha=True, causal=causal)
+    x = inputs(5, 1).requires_grad_()
+
+    def function(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
+
+    names, values = zip(*((n, p.detach().requires_grad_()) for n, p in layer.named_parameters()), strict=True)
+    assert torch.autograd.gradcheck(function, (x, *values))
+
+
+def test_feature_map_gradient() -> None:
+    x = torch.randn(50, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(feature_map, x)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e4], ids=["zeros", "huge"])
+@pytest.mark.parametrize("n", [1, 21])
+@pytest.mark.parametrize("causal", [False, True])
+def test_extreme_inputs_give_finite_outputs_and_gradients(size: float, n: int, causal: bool) -> None:
+    layer = attention(causal=causal).float()
+    x = (size * torch.randn(2, n, 12)).requires_grad_()
+    out = layer(x)
+    out.square().mean().backward()
+    assert out.isfinite().all()
+    assert all(t.grad.isfinite().all() for t in (x, *layer.parameters()))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_bfloat16_autocast_is_within_2_percent_of_float64(causal: bool) -> None:
+    layer, x = attention(places=128, causal=causal), inputs(128)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer.float()(x.float())
+    error = (half.double() - exact).norm() / exact.norm()
+    assert error <= 2e-2
+
+
+def test_no_matrix_of_places_by_places_is_made() -> None:
+    """Peak memory of a segment grows with n, not with n^2."""
+    from rmaat.peak_memory import PeakMemory
+
+    peaks = []
+    for n in (512, 2048):
+        for causal in (False, True):
+            layer = attention(places=n, causal=causal)
+            with PeakMemory() as memory:
+                layer(inputs(n)).sum().backward()
+            peaks.append(memory.peak)
+    assert peaks[2] <= 4.2 * peaks[0]
+    assert peaks[3] <= 4.2 * peaks[1]

@@ -1,0 +1,36 @@
+"""The configuration: bounds, one-line errors, JSON there and back."""
+
+import json
+
+import pytest
+
+from astro_sim.errors import InputError
+from rmaat import RMAATConfig
+
+
+def test_json_round_trip() -> None:
+    config = RMAATConfig(dim=32, heads=8, alpha=0.3, presynaptic="fitted").with_bio()
+    assert RMAATConfig(**json.loads(config.model_dump_json())) == config
+    assert config.bio["presynaptic"]["parameters"]["alpha"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("dim", 0),
+        ("dim", "wide"),
+        ("heads", 5),
+        ("dropout", 1.0),
+        ("alpha", -0.1),
+        ("segment_length", 0),
+        ("memory_tokens", -1),
+        ("backprop", "rtrl"),
+        ("presynaptic", "cubic"),
+        ("layer", 3),
+    ],
+)
+def test_bad_fields_are_named_in_one_line(field: str, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        RMAATConfig(**{field: value})
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)

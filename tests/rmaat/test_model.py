@@ -1,0 +1,161 @@
+"""Segment recurrence, retention, padding and checkpoints."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from astro_sim.errors import InputError
+from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATModel
+from rmaat_bridge import BioParameters, RetentionSchedule
+
+SMALL = {"vocab_size": 16, "num_labels": 4, "dim": 16, "segment_length": 8, "memory_tokens": 3}
+INPUTS = torch.randint(1, 16, (3, 29), generator=torch.Generator().manual_seed(0))
+LENGTHS = torch.tensor([29, 8, 17])
+
+
+def model(**changes: object) -> RMAATForSequenceClassification:
+    torch.manual_seed(0)
+    return RMAATForSequenceClassification(RMAATConfig(**SMALL | changes)).double()
+
+
+def test_padding_changes_nothing() -> None:
+    """Each sample alone, cut to its length, gives what it gives in the padded batch."""
+    classifier = model()
+    together = classifier(INPUTS, LENGTHS).logits
+    noise = torch.where(torch.arange(29) < LENGTHS[:, None], INPUTS, 7)
+    torch.testing.assert_close(classifier(noise, LENGTHS).logits, together, rtol=0, atol=1e-12)
+    for row, length, logits in zip(INPUTS, LENGTHS, together, strict=True):
+        alone = classifier(row[None, :length]).logits[0]
+        torch.testing.assert_close(alone, logits, rtol=0, atol=1e-12)
+
+
+def test_memory_is_scaled_by_the_samples_own_retention_factors() -> None:
+    """The recurrence unrolled by hand with RF(t, T) of each sample's own T."""
+    classifier = model()
+    net = classifier.model
+    schedule = RetentionSchedule(BioParameters.reference().retention)
+    tables = [block.attention.astrocytic_table() for block in net.blocks]
+    final = net(INPUTS, LENGTHS).memory
+    for row, length, memory in zip(INPUTS, LENGTHS, final, strict=True):
+        pieces = row[None, :length].split(8, dim=1)
+        factors = schedule(len(pieces)).double()
+        carried = net.memory.initial[None]
+        for t, piece in enumerate(pieces):
+            x = torch.cat(
+                [carried + net.memory.identity, net.embedding(piece) + net.position[: piece.shape[1]]], 1
+            )
+            for block, table in zip(net.blocks, tables, strict=True):
+                x = block(x, table, None)
+            carried = factors[t] * x[:, :3]
+        torch.testing.assert_close(carried[0], factors[-1] * memory, rtol=0, atol=1e-7)
+
+
+def test_shares_of_each_sample_sum_to_one_and_end_with_its_last_segment() -> None:
+    shares = model().model(INPUTS, LENGTHS).retention
+    assert shares.shape == (4, 3)
+    torch.testing.assert_close(shares.sum(0), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6)
+    assert (shares > 0).sum(0).tolist() == [4, 1, 3]
+
+
+def test_other_biology_gives_another_model() -> None:
+    """Retention, kernel and exponent of the file each reach the logits."""
+    bio = BioParameters.reference().model_dump(mode="json")
+    base = model()(INPUTS).logits
+    for section, name, value in [
+        ("retention", "tau_p_long", 400.0),
+        ("attention", "length", 5.0),
+        ("presynaptic", "alpha", 0.3),
+    ]:
+        changed = json.loads(json.dumps(bio))
+        quantity = changed[section]["parameters"][name]
+        quantity.update(value=value, lower=value / 2, upper=value * 2)
+        assert (model(bio=changed)(INPUTS).logits - base).abs().max() > 1e-4, section
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"astrocytic": False},
+        {"retention": False},
+        {"presynaptic": "off"},
+        {"presynaptic": "linear"},
+        {"memory_tokens": 0},
+    ],
+    ids=str,
+)
+def test_every_ablation_changes_the_model_and_trains(switch: dict) -> None:
+    changed = model(**switch)
+    prediction = changed(INPUTS, LENGTHS, torch.tensor([0, 1, 2]))
+    prediction.loss.backward()
+    used = {name: p.grad for name, p in changed.named_parameters() if p.numel()}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in used.values())
+    assert (prediction.logits - model()(INPUTS, LENGTHS).logits).abs().max() > 1e-4
+
+
+def test_trainable_biology_receives_gradients() -> None:
+    bio = BioParameters.reference()
+    bio.retention.parameters["tau_p_long"].mode = "free"
+    bio.attention.parameters["length"].mode = "free"
+    for backprop in ("amrb", "bptt"):
+        classifier = model(bio=bio.model_dump(mode="json"), backprop=backprop)
+        classifier(INPUTS, LENGTHS, torch.tensor([0, 1, 2])).loss.backward()
+        moving = {name: p.grad for name, p in classifier.named_parameters() if "biology" in name}
+        assert {name.split(".")[-2] for name in moving} == {"tau_p_long", "length"}
+        assert all(gradient.abs() > 0 for gradient in moving.values())
+
+
+def test_features_as_inputs_receive_gradients() -> None:
+    classifier = model(input_kind="features", input_dim=5)
+    features = torch.randn(2, 19, 5, dtype=torch.float64, requires_grad=True)
+    classifier(features, None, torch.tensor([0, 1])).loss.backward()
+    assert features.grad.abs().amax((0, 2)).gt(0).all()
+
+
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    saved = model(alpha=0.4)
+    saved.save_pretrained(tmp_path / "checkpoint")
+    loaded = RMAATForSequenceClassification.from_pretrained(tmp_path / "checkpoint").double()
+    assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    assert loaded.config == saved.config
+    torch.testing.assert_close(loaded(INPUTS).logits, saved(INPUTS).logits, rtol=0, atol=1e-6)
+
+
+def test_broken_checkpoints_are_one_clear_line(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    with pytest.raises(InputError, match=r"config\.json"):
+        RMAATModel.from_pretrained(folder)
+    model().save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"classifier.bias": torch.zeros(9)}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"classifier.bias: got \(9,\), expected shape \(4,\)") as caught:
+        RMAATForSequenceClassification.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
+    (folder / "model.safetensors").write_bytes(b"\x80\x04not safetensors")
+    with pytest.raises(InputError, match="a safetensors file"):
+        RMAATForSequenceClassification.from_pretrained(folder)
+    (folder / "config.json").write_text("[1]")
+    with pytest.raises(InputError, match="a JSON object"):
+        RMAATForSequenceClassification.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("lengths", [[0, 8, 17], [30, 8, 17]])
+def test_impossible_lengths(lengths: list[int]) -> None:
+    with pytest.raises(InputError, match="values from 1 to 29"):
+        model()(INPUTS, torch.tensor(lengths))
+
+
+def test_wrong_shapes() -> None:
+    with pytest.raises(InputError, match="inputs"):
+        model()(INPUTS[..., None])
+    with pytest.raises(InputError, match="inputs"):
+        model()(INPUTS[:, :0])
+
+
+def test_one_token() -> None:
+    assert model()(INPUTS[:, :1]).logits.isfinite().all()
