@@ -1,0 +1,139 @@
+"""A deployed classifier as a folder: `program.npz` (integer arrays) and `deployment.json` (what they mean)."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astro_sim.errors import InputError
+from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat_lava.program import Program, flatten, rebuild
+
+if TYPE_CHECKING:
+    from rmaat import RMAATForSequenceClassification
+    from rmaat_lava.quantization import Calibration
+
+FORMAT = "rmaat-lava-1"
+PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
+DEFAULT_MAX_SEGMENTS = 16
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A classifier in integers.
+
+    Parameters
+    ----------
+    program : Program
+    description : dict
+        JSON: ``input_kind``, ``vocab_size``, ``max_segments``, ``exponents`` (of each place: real value = integer ·
+        2**-exponent), ``source`` and provenance.
+    """
+
+    program: Program
+    description: dict[str, Any]
+
+    @property
+    def logit_exponent(self) -> int:
+        """Real logits are the integers times 2**-logit_exponent."""
+        return int(self.description["exponents"]["classifier"])
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in tokens, for which retention factors and the read-out's sum are laid out."""
+        return int(self.description["max_segments"]) * self.program.segment_length
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder; whole or not at all."""
+        with replacing(folder) as room:
+            room.mkdir()
+            np.savez_compressed(room / PROGRAM, **flatten(self.program))
+            described = self.description | {"format": FORMAT, "program_sha256": file_sha256(room / PROGRAM)}
+            (room / DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Deployment:
+        """Read and check a folder that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, damaged, or of another format.
+        """
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            if not isinstance(description, dict) or description.get("format") != FORMAT:
+                raise InputError("deployment", str(folder / DESCRIPTION), f"format {FORMAT!r}")
+            if file_sha256(folder / PROGRAM) != description.get("program_sha256"):
+                raise InputError("deployment", str(folder / PROGRAM), "the file that deployment.json names by its SHA-256")
+            with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
+                return cls(rebuild(dict(arrays)), description)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError("deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})") from None
+
+
+def quantize(
+    model: RMAATForSequenceClassification,
+    calibration: Calibration,
+    *,
+    per_channel: bool = True,
+    max_segments: int = DEFAULT_MAX_SEGMENTS,
+    source: Mapping[str, Any] | None = None,
+) -> Deployment:
+    """Turn a trained classifier into integers.
+
+    Parameters
+    ----------
+    model : RMAATForSequenceClassification
+        In any mode; its weights are read.
+    calibration : Calibration
+        Sequences like those of the task; the ranges of all values are taken from them.
+    per_channel : bool
+        One weight scale an output channel, or one a tensor.
+    max_segments : int
+        Longest sequence that is to be run, in segments; at least that of the calibration data.
+    source : mapping, optional
+        What the model came from, kept in the description.
+
+    Raises
+    ------
+    InputError
+        If the model has a part without an integer form, or its weights are not finite.
+    """
+    from rmaat_lava.quantization import build, check_supported, find_ranges
+
+    check_supported(model)
+    config = model.config
+    needed = -(-int(calibration.lengths.max()) // config.segment_length)
+    training = model.training
+    try:
+        ranges = find_ranges(model.eval(), calibration)
+    finally:
+        model.train(training)
+    program, exponents = build(model, ranges, per_channel, max(max_segments, needed))
+    return Deployment(
+        program,
+        {
+            "format": FORMAT,
+            "input_kind": config.input_kind,
+            "vocab_size": config.vocab_size,
+            "input_dim": config.input_dim,
+            "max_segments": max(max_segments, needed),
+            "per_channel": per_channel,
+            "exponents": exponents,
+            "calibration_sequences": len(calibration.lengths),
+            "source": dict(source or {}),
+            "versions": versions(),
+            "created": timestamp(),
+        },
+    )

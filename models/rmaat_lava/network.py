@@ -1,0 +1,92 @@
+"""The classifier's Lava network: what the child process builds, runs and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from lava.proc.monitor.process import Monitor
+
+from rmaat_lava.processes.classifier import AstromorphicLayer, Embedding, MemoryRetention, ReadOut
+from rmaat_lava.program import Program, rebuild
+from rmaat_lava.worker import simulate
+
+
+class ClassifierNetwork:
+    """Embedding → memory retention → layers → read-out, the last layer feeding back to the retention.
+
+    Parameters
+    ----------
+    program : Program
+    inputs : list of int64 arrays
+        One a sequence.
+
+    Attributes
+    ----------
+    embedding, retention, layers, readout
+        The processes; any Var or OutPort of them can be probed with a Lava Monitor.
+    """
+
+    def __init__(self, program: Program, inputs: list[np.ndarray]) -> None:
+        self.embedding = Embedding(program, inputs, name="embedding")
+        self.retention = MemoryRetention(program, name="retention")
+        self.layers = [AstromorphicLayer(program, i, name=f"layers.{i}") for i in range(len(program.layers))]
+        self.readout = ReadOut(program, len(inputs), name="readout")
+        self.embedding.x_out.connect(self.retention.token_in)
+        source = self.retention.x_out
+        for layer in self.layers:
+            source.connect(layer.x_in)
+            source = layer.x_out
+        source.connect(self.retention.memory_in)
+        source.connect(self.readout.x_in)
+
+    def probes(self) -> dict[str, Any]:
+        """Every state that can be watched, by name."""
+        named = {"retention.memory": self.retention.memory, "readout.pool": self.readout.pool}
+        for i, layer in enumerate(self.layers):
+            for name in ("weights", "activity", "attended", "features"):
+                named[f"layers.{i}.{name}"] = getattr(layer, name)
+        return named
+
+    def saturated(self) -> int:
+        """Values that had to be cut to 24 bits, in all processes."""
+        counters = [self.embedding.saturated, self.retention.saturated, self.readout.saturated]
+        counters += [counter for layer in self.layers for counter in (layer.write_saturated, layer.read_saturated)]
+        return int(sum(counter.get()[0] for counter in counters))
+
+
+def time_steps(program: Program, lengths: np.ndarray) -> int:
+    """Time steps in which the network has read sequences of these lengths."""
+    segments = int((-(-np.asarray(lengths) // program.segment_length)).sum())
+    return (len(program.layers) * segments + 1) * program.places
+
+
+def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Job of the child process: logits of sequences, and on request what every probe shows at every step.
+
+    Parameters
+    ----------
+    arrays : mapping
+        The program's arrays under ``program.``, ``inputs`` and ``lengths``.
+    settings : mapping
+        ``probe`` (bool).
+    """
+    program = rebuild({name.removeprefix("program."): a for name, a in arrays.items() if name.startswith("program.")})
+    lengths = arrays["lengths"]
+    network = ClassifierNetwork(program, [row[:n] for row, n in zip(arrays["inputs"], lengths, strict=True)])
+    steps = time_steps(program, lengths)
+    monitors = {}
+    for name, target in network.probes().items() if settings["probe"] else ():
+        monitors[name] = Monitor()
+        monitors[name].probe(target, steps)
+    simulate(network.embedding, steps, "fixed_pt")
+    outputs = {
+        "logits": network.readout.logits.get().astype(np.int64),
+        "saturated": np.array(network.saturated()),
+    }
+    for name, monitor in monitors.items():
+        (recorded,) = next(iter(monitor.get_data().values())).values()
+        outputs[f"probe.{name}"] = np.asarray(recorded).astype(np.int64)
+    network.embedding.stop()
+    return outputs

@@ -1,0 +1,228 @@
+"""The integer program of a deployed classifier: every table, weight and shift that a target needs, and nothing else.
+
+A program is a tree of frozen dataclasses whose leaves are integer arrays; `flatten` and `rebuild` turn it into the
+named arrays of a deployment file and back. The steps that the numbers belong to are in `rmaat_lava.reference` (whole
+matrices) and in `rmaat_lava.processes.classifier` (token by token).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from rmaat_lava.arithmetic import Curve, Integers, Linear, Norm, Octaves, Power
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """From token ids (one-hot, so a row of the weight) or feature messages to the residual stream.
+
+    Parameters
+    ----------
+    linear : Linear
+        (vocabulary, dim) or (features, dim).
+    position : int64 array of shape (segment_length, dim)
+        Added to the token at that place of its segment.
+    """
+
+    linear: Linear
+    position: Integers
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Memory from segment to segment: `memory = round(memory' · factor[T, t] / 2**shift) + identity`.
+
+    Parameters
+    ----------
+    initial, identity : int64 array of shape (memory_tokens, dim)
+        Memory that enters the first segment, identity not yet added; what marks each place.
+    factor : int64 array of shape (max_segments + 1, max_segments + 1)
+        15-bit RF; row T, column t scales mem' of segment t.
+    shift : int64 array of shape ()
+    """
+
+    initial: Integers
+    identity: Integers
+    factor: Integers
+    shift: Integers
+
+
+@dataclass(frozen=True)
+class Write:
+    """`H += (φ(k) + φ(R)) vᵀ`, `G += φ(k)`; handed over as `H / 2**shift` and `g(G)`.
+
+    Parameters
+    ----------
+    message_shift : int64 array of shape ()
+        From the residual stream to the messages that the projections get.
+    key, value : Linear
+        (dim, dim).
+    phi : Curve
+    astrocytic : int64 array of shape (heads, places, head_dim)
+        φ(R) at φ(k)'s exponent; 0 without H_astro.
+    shift : int64 array of shape ()
+    response : tuple of Octaves
+        g; empty if the model has no presynaptic factor.
+    """
+
+    message_shift: Integers
+    key: Linear
+    value: Linear
+    phi: Curve
+    astrocytic: Integers
+    shift: Integers
+    response: tuple[Octaves, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """`L = X + φ(q) H / C` with `C = φ(q) gᵀ`, layer norm, feed-forward network, layer norm.
+
+    Parameters
+    ----------
+    message_shift : int64 array of shape ()
+    query : Linear
+    phi : Curve
+    reciprocal : tuple of Power
+        `1 / C`; empty if the model has no presynaptic factor.
+    ratio_shift : int64 array of shape (heads,)
+        Scale of φ(q) H / C before it is brought to the residual stream.
+    multiplier, shift : int64 array of shape (heads,)
+        From the ratio to the residual stream.
+    norm : Norm
+    ffn_shift : int64 array of shape ()
+        From the first norm to the messages of the feed-forward network.
+    ffn_in, ffn_out : Linear
+    ffn_norm : Norm
+    """
+
+    message_shift: Integers
+    query: Linear
+    phi: Curve
+    reciprocal: tuple[Power, ...]
+    ratio_shift: Integers
+    multiplier: Integers
+    shift: Integers
+    norm: Norm
+    ffn_shift: Integers
+    ffn_in: Linear
+    ffn_out: Linear
+    ffn_norm: Norm
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One astromorphic block."""
+
+    write: Write
+    read: Read
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """`Σ_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t]`, then a linear classifier.
+
+    Parameters
+    ----------
+    sum_shift : int64 array of shape ()
+        From the last norm to the summands of the two means.
+    reciprocal : Power
+        1 / number of summands.
+    mean_shift : int64 array of shape ()
+        From `sum · reciprocal` to the pool.
+    share : int64 array of shape (max_segments + 1, max_segments + 1)
+        15-bit RF; row T, column t weighs segment t.
+    message_shift : int64 array of shape ()
+        From the pool to the messages of the classifier.
+    classifier : Linear
+        (2 dim, labels); (dim, labels) without memory, its two halves added.
+    """
+
+    sum_shift: Integers
+    reciprocal: Power
+    mean_shift: Integers
+    share: Integers
+    message_shift: Integers
+    classifier: Linear
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole classifier in integers."""
+
+    embedding: Embedding
+    retention: Retention
+    layers: tuple[Layer, ...]
+    readout: ReadOut
+
+    @property
+    def segment_length(self) -> int:
+        """Tokens of a full segment."""
+        return len(self.embedding.position)
+
+    @property
+    def memory_tokens(self) -> int:
+        """Places of the memory."""
+        return len(self.retention.initial)
+
+    @property
+    def places(self) -> int:
+        """Places of a full segment: memory, then tokens."""
+        return self.memory_tokens + self.segment_length
+
+    @property
+    def dim(self) -> int:
+        """Width of the residual stream."""
+        return self.embedding.position.shape[1]
+
+    @property
+    def heads(self) -> int:
+        """Attention heads."""
+        return len(self.layers[0].write.astrocytic)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.heads
+
+    @property
+    def labels(self) -> int:
+        """Number of classes."""
+        return len(self.readout.classifier.bias)
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Named arrays of a program, ``"layers.0.write.key.weight"`` and so on."""
+    if isinstance(node, np.ndarray):
+        return {prefix: node}
+    if isinstance(node, tuple):
+        children = {str(i): child for i, child in enumerate(node)}
+    else:
+        children = {field.name: getattr(node, field.name) for field in fields(node)}
+    named: dict[str, np.ndarray] = {}
+    for name, child in children.items():
+        named |= flatten(child, f"{prefix}.{name}" if prefix else name)
+    return named
+
+
+def rebuild(arrays: Mapping[str, np.ndarray], kind: Any = Program, prefix: str = "") -> Any:
+    """The program whose `flatten` gave `arrays`; a missing array is a KeyError with its name."""
+    if get_origin(kind) is tuple:
+        inner, items = get_args(kind)[0], []
+        while any(name.startswith(f"{prefix}.{len(items)}.") for name in arrays):
+            items.append(rebuild(arrays, inner, f"{prefix}.{len(items)}"))
+        return tuple(items)
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(
+            **{
+                field.name: rebuild(arrays, hints[field.name], f"{prefix}.{field.name}" if prefix else field.name)
+                for field in fields(kind)
+            }
+        )
+    return arrays[prefix]

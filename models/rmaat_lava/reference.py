@@ -1,0 +1,187 @@
+"""The owner of the integer semantics: whole segments as matrices, batched over sequences, in NumPy.
+
+Lava's processes do the same token by token. Sums that a chip forms one token after another saturate at each token; a
+matrix product gives the same integers wherever no partial sum can leave the 24 bits. That is checked beforehand, and
+the sequences in which one could are summed token by token.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from rmaat_lava.arithmetic import LIMIT, MULTIPLIER_BITS, Integers, Linear, exact_matmul, round_shift, saturate
+from rmaat_lava.program import Program, Read, Write
+
+Probe = Callable[[str, int, np.ndarray, Integers], None]
+"""Called with a name, the segment from 1, the rows of the batch, and the values."""
+
+BATCH = 64
+
+
+def classify(
+    program: Program, inputs: Integers, lengths: Integers, counts: Counter, probe: Probe | None = None
+) -> Integers:
+    """Logits of sequences.
+
+    Parameters
+    ----------
+    program : Program
+    inputs : int64 array
+        Token ids (sequences, length), or messages of features (sequences, length, features).
+    lengths : int64 array of shape (sequences,)
+        Tokens that exist.
+    counts : Counter
+        Saturated values are added under the name of their place.
+    probe : callable, optional
+        Sees intermediate values; all sequences are then one batch.
+
+    Returns
+    -------
+    int64 array of shape (sequences, labels)
+    """
+    logits = np.zeros((len(inputs), program.labels), np.int64)
+    order = np.argsort(lengths, kind="stable") if probe is None else np.arange(len(inputs))
+    size = BATCH if probe is None else max(len(inputs), 1)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        logits[rows] = _Batch(program, lengths[rows], counts, probe).run(inputs[rows, : lengths[rows].max()])
+    return logits
+
+
+class _Batch:
+    """Sequences that run side by side; `rows` are those that have a segment t."""
+
+    def __init__(self, program: Program, lengths: Integers, counts: Counter, probe: Probe | None) -> None:
+        self.program, self.lengths, self.counts, self.probe = program, lengths, counts, probe
+        self.segments = -(-lengths // program.segment_length)
+
+    def run(self, inputs: Integers) -> Integers:
+        program, size, first = self.program, self.program.segment_length, self.program.memory_tokens
+        memory = np.broadcast_to(program.retention.initial, (len(inputs), first, program.dim)).copy()
+        pool = np.zeros((len(inputs), len(program.readout.classifier.weight)), np.int64)
+        for t in range(1, int(self.segments.max()) + 1):
+            rows = np.flatnonzero(self.segments >= t)
+            piece = inputs[rows, (t - 1) * size : t * size]
+            exists = np.arange(piece.shape[1]) < (self.lengths[rows] - (t - 1) * size)[:, None]
+            valid = np.concatenate([np.ones((len(rows), first), bool), exists], axis=1)
+            x = np.zeros((*valid.shape, program.dim), np.int64)
+            x[:, :first] = self.enter_memory(memory[rows], self.segments[rows], t)
+            x[:, first:][exists] = self.embed(piece, exists)
+            for index, layer in enumerate(program.layers):
+                self.see(f"layers.{index}.x", t, rows, x)
+                weights, g = self.write(layer.write, x, valid, f"layers.{index}.write", t, rows)
+                x[valid] = self.read(layer.read, x, valid, weights, g, f"layers.{index}.read")
+            self.see("features", t, rows, x)
+            memory[rows] = x[:, :first]
+            pool[rows] = saturate(pool[rows] + self.pool(x, valid, t, rows), "readout.pool", self.counts)
+            self.see("pool", t, rows, pool[rows])
+        return self.decide(pool)
+
+    def see(self, name: str, t: int, rows: np.ndarray, values: Integers) -> None:
+        if self.probe is not None:
+            self.probe(name, t, rows, values)
+
+    def dense(self, linear: Linear, x: Integers, place: str) -> Integers:
+        return linear.rescale(exact_matmul(x, linear.weight), place, self.counts)
+
+    def enter_memory(self, memory: Integers, segments: Integers, t: int) -> Integers:
+        """Memory at its places of segment t: scaled (but for the first), then marked; (rows, M, dim)."""
+        retention = self.program.retention
+        if t > 1:
+            memory = round_shift(memory * retention.factor[segments, t - 1][:, None, None], retention.shift)
+        return saturate(memory + retention.identity, "retention", self.counts)
+
+    def embed(self, piece: Integers, exists: np.ndarray) -> Integers:
+        """The tokens that exist, (count, dim)."""
+        linear, position = self.program.embedding.linear, self.program.embedding.position
+        tokens = piece[exists]
+        total = linear.weight[tokens].astype(np.int64) if piece.ndim == 2 else exact_matmul(tokens, linear.weight)
+        x = linear.rescale(total, "embedding.linear", self.counts)
+        return saturate(x + position[np.nonzero(exists)[1]], "embedding", self.counts)
+
+    def write(
+        self, w: Write, x: Integers, valid: np.ndarray, place: str, t: int, rows: np.ndarray
+    ) -> tuple[Integers, Integers]:
+        """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim)."""
+        message = round_shift(x[valid], w.message_shift)
+        k = self.dense(w.key, message, f"{place}.key")
+        k = self.by_head(saturate(w.phi(k), f"{place}.phi", self.counts), valid)
+        v = self.by_head(self.dense(w.value, message, f"{place}.value"), valid)
+        written = k + w.astrocytic[:, : valid.shape[1]] * valid[:, None, :, None]
+        weights, activity = exact_matmul(written.swapaxes(-1, -2), v), k.sum(2)
+        bound = written.sum(2).max((1, 2)) * np.maximum(np.abs(v).max((1, 2, 3)), 1)
+        for row in np.flatnonzero(bound > LIMIT):
+            stream = self.stream(valid[row])
+            weights[row] = self.running_sum(
+                (written[row, :, i, :, None] * v[row, :, i, None, :] for i in stream), f"{place}.weights"
+            )
+            activity[row] = self.running_sum((k[row, :, i] for i in stream), f"{place}.activity")
+        self.see(f"{place}.weights", t, rows, weights)
+        self.see(f"{place}.activity", t, rows, activity)
+        weights = round_shift(weights, w.shift)
+        return weights, w.response[0](activity) if w.response else activity
+
+    def stream(self, valid: np.ndarray) -> np.ndarray:
+        """Places of one segment in the order in which they are written: tokens, then memory."""
+        places = np.flatnonzero(valid)
+        return np.concatenate([places[self.program.memory_tokens :], places[: self.program.memory_tokens]])
+
+    def running_sum(self, terms: Iterable[Integers], place: str) -> Integers:
+        """A sum that saturates at each term."""
+        total = np.zeros(1, np.int64)
+        for term in terms:
+            total = saturate(total + term, place, self.counts)
+        return total
+
+    def read(self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str) -> Integers:
+        """Outputs of the layer at the places that exist, (count, dim)."""
+        heads = len(r.multiplier)
+        q = self.dense(r.query, round_shift(x[valid], r.message_shift), f"{place}.query")
+        q = self.by_head(saturate(r.phi(q), f"{place}.phi", self.counts), valid)
+        ratio = _at(saturate(exact_matmul(q, weights), f"{place}.numerator", self.counts), valid)
+        if r.reciprocal:
+            c = _at(saturate(exact_matmul(q, g[..., None]), f"{place}.c", self.counts), valid)
+            mantissa, shift = r.reciprocal[0](c)
+            ratio = round_shift(ratio * mantissa, shift - r.ratio_shift[:, None])
+            ratio = saturate(ratio, f"{place}.ratio", self.counts)
+        attended = round_shift(ratio * r.multiplier[:, None], r.shift[:, None])
+        attended = attended.reshape(len(attended), heads * q.shape[-1])
+        y = r.norm(saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts)
+        hidden = self.dense(r.ffn_in, round_shift(y, r.ffn_shift), f"{place}.ffn_in")
+        out = self.dense(r.ffn_out, np.maximum(hidden, 0), f"{place}.ffn_out")
+        return r.ffn_norm(saturate(y + out, f"{place}.ffn", self.counts), f"{place}.ffn_norm", self.counts)
+
+    def by_head(self, x: Integers, valid: np.ndarray) -> Integers:
+        """(count, dim) to (rows, heads, places, head_dim), 0 at places that do not exist."""
+        full = np.zeros((*valid.shape, x.shape[-1]), np.int64)
+        full[valid] = x
+        return full.reshape(*valid.shape, self.program.heads, -1).swapaxes(1, 2)
+
+    def pool(self, features: Integers, valid: np.ndarray, t: int, rows: np.ndarray) -> Integers:
+        """What segment t adds to the pool, (rows, dim or 2 dim): RF(t, T) times the means of tokens and memory."""
+        r, first = self.program.readout, self.program.memory_tokens
+        terms = round_shift(features, r.sum_shift) * valid[..., None]
+        tokens = self.mean(terms[:, first:], valid[:, first:], "readout.tokens")
+        memory = self.mean(terms[:, :first], valid[:, :first], "readout.memory") if first else tokens[:, :0]
+        share = r.share[self.segments[rows], t][:, None]
+        return round_shift(np.concatenate([tokens, memory], axis=1) * share, MULTIPLIER_BITS)
+
+    def mean(self, terms: Integers, valid: np.ndarray, place: str) -> Integers:
+        """Mean over the places that exist, (rows, dim)."""
+        count = valid.sum(1)
+        total = terms.sum(1)
+        for row in np.flatnonzero(np.abs(terms).max((1, 2)) * count > LIMIT):
+            total[row] = self.running_sum(terms[row, valid[row]], place)
+        mantissa, shift = self.program.readout.reciprocal(count[:, None])
+        return saturate(round_shift(total * mantissa, shift + self.program.readout.mean_shift), place, self.counts)
+
+    def decide(self, pool: Integers) -> Integers:
+        """Logits, (sequences, labels)."""
+        r = self.program.readout
+        return self.dense(r.classifier, round_shift(pool, r.message_shift), "readout.logits")
+
+
+def _at(x: Integers, valid: np.ndarray) -> Integers:
+    """(rows, heads, places, ...) to (count, heads, ...)."""
+    return x.swapaxes(1, 2)[valid]

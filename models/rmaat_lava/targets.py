@@ -1,0 +1,185 @@
+"""Where a deployment can run: ``loihi2``, ``lava`` (CPU simulator), ``numpy``, and ``auto``, the first that works."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from astro_sim.errors import InputError
+from rmaat_lava import reference, shim
+from rmaat_lava.arithmetic import LIMIT, Integers
+from rmaat_lava.child import run_in_child
+from rmaat_lava.deployment import Deployment
+from rmaat_lava.program import flatten
+
+SECONDS_PER_STEP = 0.05
+"""Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a target computed.
+
+    Parameters
+    ----------
+    logits : int64 array of shape (sequences, labels)
+    saturated : int
+        Values that had to be cut to 24 bits.
+    target : str
+        Where it ran.
+    seconds : float
+        Wall time, start of the target included.
+    probes : dict of str to int64 array
+        State at every time step, (steps, ...); only if asked for, only from Lava.
+    """
+
+    logits: Integers
+    saturated: int
+    target: str
+    seconds: float
+    probes: dict[str, Integers]
+
+    @property
+    def predictions(self) -> Integers:
+        """Most likely label of each sequence, (sequences,)."""
+        return self.logits.argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One place where a deployment can run.
+
+    Parameters
+    ----------
+    name : str
+    missing : callable
+        What has to be installed before it works; None if it works.
+    """
+
+    name: str
+    missing: Callable[[], str | None]
+
+
+def _missing_loihi2() -> str | None:
+    if (needed := _missing_lava()) is not None:
+        return needed
+    if importlib.util.find_spec("lava.magma.compiler.subcompilers.nc") is None:
+        return "Intel's Loihi compiler (lava-loihi), given to members of the Intel Neuromorphic Research Community"
+    from lava.utils.loihi import is_installed
+
+    if not is_installed():
+        return "a Loihi 2 board that Lava can reach"
+    return "process models for the neuro-cores: this version has them for the CPU only"
+
+
+def _missing_lava() -> str | None:
+    found = shim.lava_version()
+    return None if found == shim.LAVA_VERSION else f"lava-nc {shim.LAVA_VERSION} ({shim.INSTALL}), found {found}"
+
+
+TARGETS = (Target("loihi2", _missing_loihi2), Target("lava", _missing_lava), Target("numpy", lambda: None))
+
+
+def choose_target(name: str) -> str:
+    """The target that `name` stands for.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or the target is not installed; the message says what to install.
+    """
+    by_name = {target.name: target for target in TARGETS}
+    if name == "auto":
+        return next(target.name for target in TARGETS if target.missing() is None)
+    if name not in by_name:
+        raise InputError("target", name, f"one of {', '.join(by_name)}, auto")
+    if (needed := by_name[name].missing()) is not None:
+        raise InputError("target", name, f"an installed target; this one needs {needed}")
+    return name
+
+
+def run(
+    deployment: Deployment,
+    inputs: np.ndarray | Sequence[np.ndarray],
+    target: str = "auto",
+    *,
+    lengths: np.ndarray | None = None,
+    probe: bool = False,
+    time_limit: float | None = None,
+) -> Outputs:
+    """Classify sequences in integers; the result does not depend on the target.
+
+    Parameters
+    ----------
+    deployment : Deployment
+    inputs : array or sequence of arrays
+        Token ids (sequences, length) or real features (sequences, length, features); or one array a sequence.
+    target : str
+        ``"loihi2"``, ``"lava"``, ``"numpy"`` or ``"auto"``.
+    lengths : int array of shape (sequences,), optional
+        Tokens that exist, where `inputs` is one padded array.
+    probe : bool
+        Record every state at every time step (Lava only).
+    time_limit : float, optional
+        Seconds after which Lava is ended; the default grows with the number of time steps.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the deployment, or the target is unknown or not installed.
+    rmaat_lava.child.LavaError, TimeoutError
+        If Lava fails or takes too long.
+    """
+    name = choose_target(target)
+    padded, lengths = _prepared(deployment, inputs, lengths)
+    start = time.perf_counter()
+    if name == "numpy":
+        counts: Counter = Counter()
+        logits = reference.classify(deployment.program, padded, lengths, counts)
+        return Outputs(logits, counts.total(), name, time.perf_counter() - start, {})
+    arrays = {f"program.{key}": array for key, array in flatten(deployment.program).items()}
+    steps = (len(deployment.program.layers) * (lengths // deployment.program.segment_length + 1).sum() + 1) * (
+        deployment.program.places
+    )
+    found = run_in_child(
+        "rmaat_lava.network:classify",
+        arrays | {"inputs": padded, "lengths": lengths},
+        {"probe": probe},
+        START_SECONDS + SECONDS_PER_STEP * float(steps) if time_limit is None else time_limit,
+    )
+    probes = {key.removeprefix("probe."): array for key, array in found.items() if key.startswith("probe.")}
+    return Outputs(found["logits"], int(found["saturated"]), name, time.perf_counter() - start, probes)
+
+
+def _prepared(
+    deployment: Deployment, inputs: np.ndarray | Sequence[np.ndarray], lengths: np.ndarray | None
+) -> tuple[Integers, Integers]:
+    """Padded integers and lengths, checked."""
+    if lengths is None:
+        rows = [np.asarray(row) for row in inputs]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
+        for i, row in enumerate(rows):
+            padded[i, : len(row)] = row
+    else:
+        padded, lengths = np.asarray(inputs), np.asarray(lengths, np.int64)
+    if not len(lengths):
+        raise InputError("inputs", "no sequence", "at least one")
+    if lengths.min() < 1 or lengths.max() > min(padded.shape[1], deployment.max_length):
+        raise InputError("lengths", lengths.tolist(), f"from 1 to {min(padded.shape[1], deployment.max_length)} tokens")
+    if deployment.description["input_kind"] == "tokens":
+        vocabulary = deployment.description["vocab_size"]
+        if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary:
+            raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
+        return padded.astype(np.int64), lengths
+    if padded.ndim != 3 or padded.shape[2] != deployment.description["input_dim"] or not np.isfinite(padded).all():
+        wanted = f"finite features (sequences, length, {deployment.description['input_dim']})"
+        raise InputError("inputs", padded.shape, wanted)
+    messages = np.rint(padded * 2.0 ** deployment.description["exponents"]["inputs"])
+    return np.clip(messages, -LIMIT, LIMIT).astype(np.int64), lengths

@@ -1,0 +1,99 @@
+"""The child's side of `rmaat_lava.child`: ``python -m rmaat_lava.worker folder``."""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmaat_lava import shim
+
+POLL = 0.2
+"""Seconds between two looks at the process models and at the parent."""
+
+
+def simulate(process: Any, steps: int, tag: str) -> Any:
+    """Compile the network that `process` belongs to and run it on Lava's CPU simulator; the caller stops it.
+
+    Parameters
+    ----------
+    process : lava AbstractProcess
+    steps : int
+        Time steps.
+    tag : str
+        ``"fixed_pt"`` or ``"floating_pt"``.
+    """
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+
+    process.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+    actors = process.runtime._messaging_infrastructure.actors
+    threading.Thread(target=_watch_models, args=(actors,), daemon=True).start()
+    try:
+        process.run(condition=RunSteps(num_steps=steps))
+    except RuntimeError:
+        _report(actors)
+        raise
+    return process
+
+
+def _watch_models(actors: list) -> None:
+    """Look for exceptions as long as the network runs: Lava itself would wait for ever."""
+    while True:
+        _report(actors)
+        time.sleep(POLL)
+
+
+def _report(actors: list) -> None:
+    """End this interpreter with the traceback of the first process model that raised, if any has."""
+    for actor in actors:
+        try:
+            failure = actor.exception
+        except (OSError, EOFError, ValueError):  # its pipe was closed between two looks
+            continue
+        if failure:
+            _fail(failure[1])
+
+
+def _watch_parent(parent: int) -> None:
+    """End the session when the parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os.killpg(0, signal.SIGTERM)
+
+
+def _fail(text: str) -> None:
+    """Leave the traceback and end at once; the parent ends the rest of the session."""
+    (_folder() / "error.txt").write_text(text, encoding="utf-8")
+    os._exit(1)
+
+
+def _folder() -> Path:
+    return Path(sys.argv[1])
+
+
+def main() -> None:
+    """Run the job in the folder."""
+    folder = _folder()
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    threading.Thread(target=_watch_parent, args=(job["parent"],), daemon=True).start()
+    module, name = job["function"].split(":")
+    try:
+        shim.install()
+        with np.load(folder / "inputs.npz", allow_pickle=False) as arrays:
+            outputs = getattr(importlib.import_module(module), name)(dict(arrays), job["settings"])
+    except BaseException:
+        _fail(traceback.format_exc())
+    np.savez(folder / "partial.npz", **outputs)
+    os.replace(folder / "partial.npz", folder / "outputs.npz")
+
+
+if __name__ == "__main__":
+    main()
