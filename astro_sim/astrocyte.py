@@ -37,6 +37,7 @@ class AstrocyteParameters(Constants):
     I_bias: float = constant(0.0, "umol/l", "IP3 level of the exogenous source", strict=False)
     I_Theta: float = constant(0.3, "umol/l", "IP3 difference that opens the flow")
     omega_I: float = constant(0.05, "umol/l", "width of that threshold")
+    F: float = constant(0.09, "umol/(l s)", "largest IP3 flow through a gap junction", strict=False)
     C_T: float = constant(2.0, "umol/l", "total free calcium of the cell")
     rho_A: float = constant(0.18, "1", "volume ratio of store to cytosol")
     Omega_C: float = constant(6.0, "1/s", "largest calcium release rate")
@@ -53,6 +54,13 @@ class AstrocyteParameters(Constants):
 
 RECEPTOR_EQUATIONS = """
 dGamma_A/dt = O_N*Y_S*(1 - Gamma_A) - Omega_N*(1 + zeta*C/(C + K_KC))*Gamma_A : 1
+"""
+
+# The same line solved over one step with Y_S and C held: stable at any step, however many synapses drive it.
+RECEPTOR_STEP = """
+unbinding = Omega_N*(1 + zeta*C/(C + K_KC))
+Gamma_A_inf = O_N*Y_S/(O_N*Y_S + unbinding)
+Gamma_A = Gamma_A_inf + (Gamma_A - Gamma_A_inf)*exp(-dt*(O_N*Y_S + unbinding))
 """
 
 # J_ex and J_gap, IP3 from outside the cell, are each an equation or zero where this block is used.

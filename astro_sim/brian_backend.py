@@ -20,10 +20,10 @@ SCHEDULE = ["start", "thresholds", "synapses", "resets", "groups", "end"]
 
 
 @contextmanager
-def brian_target(backend: str, steps: int, seed: int) -> Iterator[None]:
+def brian_target(backend: str, steps: int | None, seed: int) -> Iterator[None]:
     """Choose where the Brian2 objects made inside the block will run, and seed their random numbers.
 
-    ``"brian2"`` takes the NumPy target for up to `NUMPY_STEPS` steps and Brian2's own choice beyond;
+    ``"brian2"`` takes the NumPy target for up to `NUMPY_STEPS` steps, else Brian2's own choice;
     ``"brian2-standalone"`` writes, builds and runs a C++ program, whose results are gone after the block.
     """
     import brian2 as b2
@@ -35,7 +35,7 @@ def brian_target(backend: str, steps: int, seed: int) -> Iterator[None]:
     try:
         if folder:
             b2.set_device("cpp_standalone", directory=folder, build_on_run=True)
-        elif steps <= NUMPY_STEPS:
+        elif steps is not None and steps <= NUMPY_STEPS:
             b2.prefs.codegen.target = "numpy"
         b2.seed(seed)
         yield

@@ -42,11 +42,19 @@ du_S/dt = -Omega_f*u_S : 1 (event-driven)
 dx_S/dt = Omega_d*(1 - x_S) : 1 (event-driven)
 """
 
-# Gamma_S_post is the bound receptor fraction of the astrocyte behind the synapse.
-RELEASE = """
-u_S += ((1 - Gamma_S_post)*U_0_star + alpha*Gamma_S_post)*(1 - u_S)
+
+def release(bound: str) -> str:
+    """Brian2 code of a presynaptic spike; `bound` names the Γ_S that it meets, or is ``"0"``."""
+    return f"""
+U_0 = (1 - {bound})*U_0_star + alpha*{bound}
+u_S += U_0*(1 - u_S)
 r_S = u_S*x_S
 x_S -= r_S
+"""
+
+
+CLEFT_RELEASE = """
+Y_S_post += rho_c*Y_T*r_S
 """
 
 CLEFT_EQUATIONS = """

@@ -14,7 +14,7 @@ from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, Gliotra
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_dataset, recorded
 from astro_sim.reference import solve_tripartite
 from astro_sim.spike_trains import SpikeTrains, given_trains, poisson_trains, regular_trains
-from astro_sim.synapse import RELEASE, SYNAPSE_EQUATIONS, SynapseParameters
+from astro_sim.synapse import CLEFT_RELEASE, SYNAPSE_EQUATIONS, SynapseParameters, release
 from astro_sim.tripartite_model import TripartiteModel
 
 RECORDED = (
@@ -152,7 +152,7 @@ def _run_brian2(
             source,
             cells,
             SYNAPSE_EQUATIONS,
-            on_pre=RELEASE + "Y_S_post += rho_c*Y_T*r_S\nreleased_post += r_S\nn_spikes_post += 1",
+            on_pre=release("Gamma_S_post") + CLEFT_RELEASE + "released_post += r_S\nn_spikes_post += 1",
             method="exact",
             namespace=namespace,
             clock=clock,
@@ -172,7 +172,7 @@ def _run_brian2(
 
 
 def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float) -> Run:
-    time = np.arange(round(duration / record_dt) + 1) * record_dt
+    time: NDArray[np.float64] = np.linspace(0, duration, round(duration / record_dt) + 1)
     rows: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
     for number in range(trains.size):
         spikes = trains.of(number)

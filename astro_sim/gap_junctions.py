@@ -1,0 +1,195 @@
+"""Astrocytes that pass IP₃ to their neighbours through gap junctions: a ring, or a sheet.
+
+    J_gap(i) = Σ_j  F/2 (1 + tanh((|ΔI| − I_Θ)/ω_I)) sgn(ΔI),      ΔI = I_j − I_i
+
+A junction is shut until the difference exceeds I_Θ. Sources: Goldberg et al. (2010) PLoS Comput Biol
+6:e1000909; Stimberg et al. (2019), in *Computational Glioscience*, ch. 18, Figure 5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from astro_sim.astrocyte import AstrocyteParameters, cell_equations, integrator
+from astro_sim.brian_backend import brian_target, run
+from astro_sim.errors import InputError
+from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_dataset, recorded
+
+RECORDED = (CALCIUM, IP3, GATE)
+
+JUNCTION_EQUATIONS = """
+delta_I = I_pre - I_post : mmolar
+J_gap_post = F/2*(1 + tanh((abs(delta_I) - I_Theta)/omega_I))*sign(delta_I) : mmolar/second (summed)
+"""
+
+# No receptors: exogenous IP3 drives the cells that have a source, during `on` of every `period`.
+DRIVEN_EQUATIONS = """
+J_gap : mmolar/second
+Gamma_A = 0 : 1
+I_source : mmolar (constant)
+I_bias = I_source*int((t + dt/2) % period < on) : mmolar (constant over dt)
+"""
+
+
+@dataclass(frozen=True)
+class RingModel:
+    """Coupled astrocytes, some of them fed with IP₃ in pulses; by default Figure 5 of Stimberg et al. (2019).
+
+    Parameters
+    ----------
+    astrocyte : AstrocyteParameters
+        ``F`` is the junction; ``F_ex`` the source of every cell, whose level is ``I_bias`` in the stimulated
+        cells during a pulse, and 0 otherwise.
+    shape : tuple of int
+        ``(n,)``, a ring, or ``(rows, columns)``, a sheet.
+    periodic : bool
+        Whether opposite borders touch; False opens the ring to a line, the torus to a sheet.
+    stimulated : tuple of int, optional
+        Flat numbers of the cells with a source; default the middle one.
+    period_s, on_s : float
+        The source is on for the first `on_s` of every `period_s` seconds.
+
+    Raises
+    ------
+    InputError
+        A value outside its bound.
+    """
+
+    astrocyte: AstrocyteParameters = field(
+        default_factory=lambda: AstrocyteParameters(O_beta=0.0, O_N=0.0, F_ex=0.09, I_bias=1.0)
+    )
+    shape: tuple[int, ...] = (50,)
+    periodic: bool = True
+    stimulated: tuple[int, ...] | None = None
+    period_s: float = 50.0
+    on_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (1, 2) or min(self.shape) < 1:
+            raise InputError("shape", self.shape, "a number of cells, or rows and columns, all >= 1")
+        if not all(0 <= cell < self.size for cell in self.sources):
+            raise InputError("stimulated", self.stimulated, f"cell numbers from 0 to {self.size - 1}")
+        if not 0 <= self.on_s <= self.period_s or self.period_s == 0:
+            raise InputError("on_s", self.on_s, f"0 s to the period of {self.period_s:g} s")
+
+    @property
+    def size(self) -> int:
+        """Number of astrocytes."""
+        return int(np.prod(self.shape))
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Flat numbers of the cells with a source."""
+        return (self.size // 2,) if self.stimulated is None else self.stimulated
+
+
+def neighbours(shape: Sequence[int], *, periodic: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Directed edges between the nearest neighbours of a grid.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        ``(n,)`` for a line, or a ring where `periodic`; ``(rows, columns)`` for a sheet, or a torus.
+
+    Returns
+    -------
+    source, target : ndarray of int, shape (n_edges,)
+        Flat cell numbers; each junction appears once in each direction.
+    """
+    cells = np.arange(int(np.prod(shape))).reshape(shape)
+    pairs = []
+    for axis, length in enumerate(shape):
+        ahead = np.roll(cells, -1, axis)
+        here = cells
+        if not periodic or length == 2:
+            keep = [slice(None)] * len(shape)
+            keep[axis] = slice(0, length - 1)
+            here, ahead = here[tuple(keep)], ahead[tuple(keep)]
+        if length > 1:
+            pairs.append(np.stack([here.ravel(), ahead.ravel()]))
+    one_way = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=np.int64)
+    source, target = np.concatenate([one_way, one_way[::-1]], axis=1)
+    return source, target
+
+
+def simulate_ring(
+    model: RingModel | None = None,
+    *,
+    duration: float = 200.0,
+    dt: float = 0.05,
+    record_dt: float = 0.5,
+    backend: str = "brian2",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Simulate gap-junction-coupled astrocytes.
+
+    Parameters
+    ----------
+    model : RingModel, optional
+        Default: Figure 5 of Stimberg et al. (2019).
+    duration, dt, record_dt : float
+        Seconds. The default step is the published one. The ring is chaotic after some 500 s.
+    backend : str
+        ``"brian2"`` or ``"brian2-standalone"``.
+    seed : int
+        Fixes the channel noise, where ``astrocyte.noise`` is above 0.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte), and the row and column of each cell.
+    """
+    import brian2 as b2
+
+    model = model or RingModel()
+    check_times(duration, dt, record_dt)
+    namespace = model.astrocyte.namespace()
+    I_source = namespace.pop("I_bias")
+    namespace |= {"period": model.period_s * b2.second, "on": model.on_s * b2.second}
+    with brian_target(backend, round(duration / dt), seed):
+        clock = b2.Clock(dt * b2.second)
+        cells = b2.NeuronGroup(
+            model.size,
+            cell_equations(model.astrocyte) + DRIVEN_EQUATIONS,
+            method=integrator(model.astrocyte),
+            namespace=namespace,
+            clock=clock,
+        )
+        cells.h = 0.9
+        cells.I_source = np.isin(np.arange(model.size), model.sources) * I_source
+        junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace, clock=clock)
+        source, target = neighbours(model.shape, periodic=model.periodic)
+        if len(source):
+            junctions.connect(i=source, j=target)
+        monitor = b2.StateMonitor(
+            cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second
+        )
+        network = b2.Network(cells, monitor, *([junctions] if len(source) else []))
+        stopped = run(network, duration, dt, cells, "C")
+        values = {
+            item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED
+        }
+        time = np.asarray(monitor.t)
+    row, column = np.unravel_index(
+        np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size)
+    )
+    place = {"units": "1", "comment": "grid steps"}
+    return micro_dataset(
+        "ring",
+        time,
+        recorded(RECORDED, values, "astrocyte"),
+        {
+            "astrocyte": ("astrocyte", np.arange(model.size), {"units": "1"}),
+            "row": ("astrocyte", row, place),
+            "column": ("astrocyte", column, place),
+        },
+        model,
+        {"kind": "pulses", "period_s": model.period_s, "on_s": model.on_s, "duration_s": duration},
+        stopped,
+        seed=seed,
+        dt_s=dt,
+        backend=backend,
+    )
