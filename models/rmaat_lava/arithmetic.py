@@ -46,7 +46,10 @@ def round_shift(x: Integers, shift: ArrayLike) -> Integers:
 
 
 def exact_matmul(x: Integers, weight: Integers) -> Integers:
-    """Integer matrix product through float64 BLAS; exact while every partial sum stays below 2^53."""
+    """Integer matrix product: through float64 BLAS where no partial sum can reach 2^53, in int64 otherwise."""
+    bound = float(np.abs(x).max(initial=0)) * float(np.abs(weight).max(initial=0)) * x.shape[-1]
+    if bound >= 2.0**53:
+        return np.matmul(x.astype(np.int64), weight.astype(np.int64))
     return np.matmul(x.astype(np.float64), weight.astype(np.float64)).astype(np.int64)
 
 

@@ -73,13 +73,17 @@ class Deployment:
             if not isinstance(description, dict) or description.get("format") != FORMAT:
                 raise InputError("deployment", str(folder / DESCRIPTION), f"format {FORMAT!r}")
             if file_sha256(folder / PROGRAM) != description.get("program_sha256"):
-                raise InputError("deployment", str(folder / PROGRAM), "the file that deployment.json names by its SHA-256")
+                raise InputError(
+                    "deployment", str(folder / PROGRAM), "the file that deployment.json names by its SHA-256"
+                )
             with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
                 return cls(rebuild(dict(arrays)), description)
         except InputError:
             raise
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError("deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})") from None
+            raise InputError(
+                "deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})"
+            ) from None
 
 
 def quantize(

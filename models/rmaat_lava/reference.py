@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from rmaat_lava.arithmetic import LIMIT, MULTIPLIER_BITS, Integers, Linear, exact_matmul, round_shift, saturate
+from rmaat_lava.arithmetic import (
+    LIMIT,
+    MULTIPLIER_BITS,
+    Integers,
+    Linear,
+    exact_matmul,
+    round_shift,
+    saturate,
+)
 from rmaat_lava.program import Program, Read, Write
 
 Probe = Callable[[str, int, np.ndarray, Integers], None]
@@ -96,7 +104,9 @@ class _Batch:
         """The tokens that exist, (count, dim)."""
         linear, position = self.program.embedding.linear, self.program.embedding.position
         tokens = piece[exists]
-        total = linear.weight[tokens].astype(np.int64) if piece.ndim == 2 else exact_matmul(tokens, linear.weight)
+        total = (
+            linear.weight[tokens].astype(np.int64) if piece.ndim == 2 else exact_matmul(tokens, linear.weight)
+        )
         x = linear.rescale(total, "embedding.linear", self.counts)
         return saturate(x + position[np.nonzero(exists)[1]], "embedding", self.counts)
 
@@ -110,8 +120,7 @@ class _Batch:
         v = self.by_head(self.dense(w.value, message, f"{place}.value"), valid)
         written = k + w.astrocytic[:, : valid.shape[1]] * valid[:, None, :, None]
         weights, activity = exact_matmul(written.swapaxes(-1, -2), v), k.sum(2)
-        bound = written.sum(2).max((1, 2)) * np.maximum(np.abs(v).max((1, 2, 3)), 1)
-        for row in np.flatnonzero(bound > LIMIT):
+        for row in self.may_saturate(written, v):
             stream = self.stream(valid[row])
             weights[row] = self.running_sum(
                 (written[row, :, i, :, None] * v[row, :, i, None, :] for i in stream), f"{place}.weights"
@@ -121,6 +130,17 @@ class _Batch:
         self.see(f"{place}.activity", t, rows, activity)
         weights = round_shift(weights, w.shift)
         return weights, w.response[0](activity) if w.response else activity
+
+    @staticmethod
+    def may_saturate(written: Integers, v: Integers) -> np.ndarray:
+        """Rows in which some partial sum of H or G could leave the state, by two bounds, the cheap one first."""
+        largest = np.abs(v).max((1, 2, 3))
+        rows = np.flatnonzero(written.sum(2).max((1, 2)) * np.maximum(largest, 1) > LIMIT)
+        bound = np.maximum(
+            exact_matmul(written[rows].swapaxes(-1, -2), np.abs(v[rows])).max((1, 2, 3), initial=0),
+            written[rows].sum(2).max((1, 2), initial=0),
+        )
+        return rows[bound > LIMIT]
 
     def stream(self, valid: np.ndarray) -> np.ndarray:
         """Places of one segment in the order in which they are written: tokens, then memory."""
@@ -134,7 +154,9 @@ class _Batch:
             total = saturate(total + term, place, self.counts)
         return total
 
-    def read(self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str) -> Integers:
+    def read(
+        self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str
+    ) -> Integers:
         """Outputs of the layer at the places that exist, (count, dim)."""
         heads = len(r.multiplier)
         q = self.dense(r.query, round_shift(x[valid], r.message_shift), f"{place}.query")
@@ -147,7 +169,9 @@ class _Batch:
             ratio = saturate(ratio, f"{place}.ratio", self.counts)
         attended = round_shift(ratio * r.multiplier[:, None], r.shift[:, None])
         attended = attended.reshape(len(attended), heads * q.shape[-1])
-        y = r.norm(saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts)
+        y = r.norm(
+            saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts
+        )
         hidden = self.dense(r.ffn_in, round_shift(y, r.ffn_shift), f"{place}.ffn_in")
         out = self.dense(r.ffn_out, np.maximum(hidden, 0), f"{place}.ffn_out")
         return r.ffn_norm(saturate(y + out, f"{place}.ffn", self.counts), f"{place}.ffn_norm", self.counts)
@@ -174,7 +198,9 @@ class _Batch:
         for row in np.flatnonzero(np.abs(terms).max((1, 2)) * count > LIMIT):
             total[row] = self.running_sum(terms[row, valid[row]], place)
         mantissa, shift = self.program.readout.reciprocal(count[:, None])
-        return saturate(round_shift(total * mantissa, shift + self.program.readout.mean_shift), place, self.counts)
+        return saturate(
+            round_shift(total * mantissa, shift + self.program.readout.mean_shift), place, self.counts
+        )
 
     def decide(self, pool: Integers) -> Integers:
         """Logits, (sequences, labels)."""

@@ -52,7 +52,11 @@ class MemoryRetention(AbstractProcess):
     def __init__(self, program: Program, **kwargs: object) -> None:
         super().__init__(program=program, **kwargs)
         shape = (HEADER + program.dim,)
-        self.token_in, self.memory_in, self.x_out = InPort(shape=shape), InPort(shape=shape), OutPort(shape=shape)
+        self.token_in, self.memory_in, self.x_out = (
+            InPort(shape=shape),
+            InPort(shape=shape),
+            OutPort(shape=shape),
+        )
         self.memory = Var(shape=(max(program.memory_tokens, 1), program.dim), init=0)
         self.saturated = Var(shape=(1,), init=0)
 
@@ -292,7 +296,9 @@ class PyReadMode(_Model):
         self.last = proc_params["layer"] == len(self.program.layers) - 1
         self.waiting = np.zeros((self.places, HEADER + self.program.dim), np.int64)
         self.leaving = self.waiting.copy()
-        self.stored = np.zeros((self.program.heads, self.program.head_dim, self.program.head_dim + 1), np.int64)
+        self.stored = np.zeros(
+            (self.program.heads, self.program.head_dim, self.program.head_dim + 1), np.int64
+        )
 
     def run_spk(self) -> None:
         _, slot = self.slot()
@@ -315,7 +321,9 @@ class PyReadMode(_Model):
         if part.reciprocal:
             c = saturate((q * self.stored[..., -1]).sum(1, keepdims=True), "c", counts)
             mantissa, shift = part.reciprocal[0](c)
-            ratio = saturate(round_shift(ratio * mantissa, shift - part.ratio_shift[:, None]), "ratio", counts)
+            ratio = saturate(
+                round_shift(ratio * mantissa, shift - part.ratio_shift[:, None]), "ratio", counts
+            )
         self.attended[:] = round_shift(ratio * part.multiplier[:, None], part.shift[:, None]).reshape(-1)
         y = part.norm(saturate(x + self.attended, "residual", counts), "norm", counts)
         hidden = self.dense(part.ffn_in, round_shift(y, part.ffn_shift), "ffn_in")

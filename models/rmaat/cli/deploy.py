@@ -1,0 +1,55 @@
+"""`rmaat deploy`: a trained model in integers, on Lava's simulator, NumPy or a Loihi 2 board."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmaat.cli.options import ConfigOption, SeedOption
+
+
+def deploy(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder of a run of `rmaat train`, or its checkpoint folder.")
+    ],
+    target: Annotated[str, typer.Option(help="loihi2, lava, numpy, or auto: the first that works.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for the deployment and its trial.")] = Path("runs/deploy"),
+    sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences to run on the target.")] = 8,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Unseen sequences to compare with the float model.")
+    ] = 500,
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel/--per-tensor", help="One weight scale a channel, or one a tensor.")
+    ] = True,
+    seed: SeedOption = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Quantise a trained classifier and show that its integers are the same on every target."""
+    from rich.console import Console
+
+    from rmaat_lava.trial import deploy_run
+
+    console = Console(soft_wrap=True, highlight=False)
+    with console.status("quantising and running unseen sequences"):
+        found = deploy_run(
+            checkpoint,
+            out,
+            target=target,
+            sequences=sequences,
+            held_out=held_out,
+            per_channel=per_channel,
+            seed=seed,
+        )
+    equal = "equal to" if found["equal_to_numpy"] else "[red]different from[/]"
+    console.print(
+        f"target {found['target']}: integers of {found['sequences_on_target']} unseen sequences "
+        f"({found['tokens_on_target']} tokens, {found['seconds_on_target']:.1f} s) {equal} those of NumPy"
+    )
+    console.print(
+        f"float and integer predictions agree on {found['predictions_agree']:.1%} of {found['held_out']} unseen "
+        f"sequences; accuracy {found['accuracy_float']:.1%} float, {found['accuracy_integer']:.1%} integer; "
+        f"{found['saturated']} values saturated"
+    )
+    console.print(f"deployment, outputs.npz and agreement.json are in {out}")
+    if not found["equal_to_numpy"]:
+        raise typer.Exit(1)

@@ -1,0 +1,148 @@
+"""Deploying a trained run and trying it on unseen sequences: integers against NumPy, integers against the float model."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from astro_sim.errors import InputError
+from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat_lava.deployment import Deployment, quantize
+from rmaat_lava.quantization import Calibration
+from rmaat_lava.targets import choose_target, run
+
+CALIBRATION_SEQUENCES = 64
+BATCH = 32
+
+
+def deploy_run(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    target: str = "auto",
+    sequences: int = 8,
+    held_out: int = 500,
+    per_channel: bool = True,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Quantise the model of a training run and try it on sequences that it has not seen.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that ``rmaat train`` wrote, or its ``checkpoint`` folder.
+    out : path
+        Folder that gets ``deployment/``, ``outputs.npz`` (float and integer logits) and ``agreement.json``.
+    target : str
+        Where the integers run; they are compared with those of ``numpy``.
+    sequences : int
+        Unseen sequences that run on `target`.
+    held_out : int
+        Unseen sequences on which predictions of float model and integers (NumPy) are compared.
+    per_channel : bool
+        One weight scale an output channel, or one a tensor.
+    seed : int
+        Decides which of the test and validation sequences are taken.
+
+    Returns
+    -------
+    dict
+        What ``agreement.json`` holds.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no usable checkpoint, or the target is not installed.
+    """
+    from rmaat.heads import RMAATForSequenceClassification
+
+    target, out = choose_target(target), Path(out)
+    checkpoint, recipe = find_run(Path(folder))
+    model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
+    calibration, inputs, lengths, labels = _data(recipe, held_out, seed)
+    source = {"checkpoint_sha256": file_sha256(checkpoint / "model.safetensors"), "recipe": recipe}
+    deployment = quantize(model, calibration, per_channel=per_channel, source=source)
+    deployment.save(out / "deployment")
+
+    start = time.perf_counter()
+    real = float_logits(model, inputs, lengths)
+    float_seconds = time.perf_counter() - start
+    integers = run(deployment, inputs, "numpy", lengths=lengths)
+    few = slice(0, min(sequences, len(lengths)))
+    there = run(deployment, inputs[few], target, lengths=lengths[few])
+    again = run(deployment, inputs[few], "numpy", lengths=lengths[few])
+    scaled = integers.logits * 2.0**-deployment.logit_exponent
+    result = {
+        "target": target,
+        "sequences_on_target": int(few.stop),
+        "tokens_on_target": int(lengths[few].sum()),
+        "equal_to_numpy": bool((there.logits == again.logits).all() and there.saturated == again.saturated),
+        "seconds_on_target": there.seconds,
+        "held_out": len(lengths),
+        "predictions_agree": float((real.argmax(1) == integers.predictions).mean()),
+        "accuracy_float": float((real.argmax(1) == labels).mean()),
+        "accuracy_integer": float((integers.predictions == labels).mean()),
+        "logit_rms_error": float(np.sqrt(((real - scaled) ** 2).mean())),
+        "logit_rms": float(np.sqrt((real**2).mean())),
+        "saturated": integers.saturated,
+        "seconds_float": float_seconds,
+        "seconds_numpy": integers.seconds,
+        "per_channel": per_channel,
+        "seed": seed,
+        "versions": versions(),
+        "created": timestamp(),
+    }
+    with replacing(out / "outputs.npz") as room:
+        np.savez(room, float_logits=real, integer_logits=integers.logits, scaled_logits=scaled, labels=labels)
+    with replacing(out / "agreement.json") as room:
+        room.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    return result
+
+
+def find_run(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Checkpoint folder and recipe of a training run."""
+    checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
+    if not (checkpoint / "config.json").is_file():
+        raise InputError(
+            "checkpoint", str(folder), "a folder that `rmaat train` wrote, or its checkpoint folder"
+        )
+    try:
+        recipe = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        wanted = "the run.json of `rmaat train`, which names task and data, beside the checkpoint folder"
+        raise InputError("checkpoint", str(checkpoint.parent), wanted) from None
+    return checkpoint, recipe
+
+
+@torch.no_grad()
+def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Logits of the float model, (sequences, labels)."""
+    order = np.argsort(lengths, kind="stable")
+    found = {}
+    for rows in np.array_split(order, -(-len(order) // BATCH)):
+        batch = torch.from_numpy(inputs[rows, : lengths[rows].max()])
+        logits = model(batch, torch.from_numpy(lengths[rows])).logits.double().numpy()
+        found |= dict(zip(rows.tolist(), logits, strict=True))
+    return np.stack([found[row] for row in range(len(order))])
+
+
+def _data(
+    recipe: dict[str, Any], held_out: int, seed: int
+) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
+    """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
+    from rmaat.data.tasks import load_splits
+    from rmaat.training.recipe import Recipe
+
+    whole = Recipe.model_validate(recipe)
+    data = whole.data.model_copy(update={"train": 1, "curriculum": ()})
+    splits = load_splits(whole.task, data, whole.seed)
+    rng = np.random.default_rng(seed)
+    some = rng.permutation(len(splits.validation))[:CALIBRATION_SEQUENCES]
+    calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(some, data.max_length)))
+    some = rng.permutation(len(splits.test))[:held_out]
+    return calibration, *splits.test.padded(some, data.max_length), splits.test.labels[some]

@@ -1,0 +1,30 @@
+"""One small trained classifier for all tests of the folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lava_models import frequent_token, small_config, train  # noqa: E402
+
+from rmaat.heads import RMAATForSequenceClassification  # noqa: E402
+from rmaat_lava import Calibration, quantize  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def trained():
+    torch.manual_seed(0)
+    return train(RMAATForSequenceClassification(small_config(backprop="bptt")), steps=60, seed=1000)
+
+
+@pytest.fixture(scope="session")
+def calibration():
+    return Calibration(*frequent_token(64, seed=1)[:2])
+
+
+@pytest.fixture(scope="session")
+def deployment(trained, calibration):
+    return quantize(trained, calibration)

@@ -1,0 +1,48 @@
+"""A small classifier and a task that needs the whole sequence."""
+
+import numpy as np
+import torch
+
+from rmaat.config import RMAATConfig
+from rmaat.heads import RMAATForSequenceClassification
+
+VOCAB, LABELS = 12, 4
+
+
+def frequent_token(n: int, seed: int, shortest: int = 64, longest: int = 128) -> tuple[torch.Tensor, ...]:
+    """Random sequences in which one of the tokens 1-4 occurs more often; the label is which one."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(shortest, longest + 1, n)
+    labels = rng.integers(0, LABELS, n)
+    tokens = rng.integers(1, VOCAB, (n, longest))
+    planted = rng.random((n, longest)) < 0.2
+    tokens[planted] = np.broadcast_to(labels[:, None] + 1, tokens.shape)[planted]
+    tokens[np.arange(longest) >= lengths[:, None]] = 0
+    return torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(labels)
+
+
+def small_config(**changes: object) -> RMAATConfig:
+    """Two layers, segments of 32 tokens: the sequences of `frequent_token` have two to four segments."""
+    fields = {
+        "vocab_size": VOCAB,
+        "num_labels": LABELS,
+        "dim": 32,
+        "layers": 2,
+        "heads": 4,
+        "ffn_dim": 64,
+        "segment_length": 32,
+        "memory_tokens": 4,
+    }
+    return RMAATConfig(**(fields | changes))
+
+
+def train(model: RMAATForSequenceClassification, steps: int, seed: int) -> RMAATForSequenceClassification:
+    """Train on `frequent_token`; seconds for small models."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(steps):
+        inputs, lengths, labels = frequent_token(32, seed=seed + step)
+        loss = model(inputs, lengths, labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()

@@ -1,0 +1,165 @@
+"""The integer classifier once more, in plain Python integers, one token and one number at a time.
+
+Written from the description of the program alone; it shares no code with the package. Slow and obvious.
+"""
+
+from fractions import Fraction
+from math import floor
+
+TOP = 2**23 - 1
+
+
+def shifted(x, shift):
+    """x / 2**shift, halves rounded up."""
+    return floor(Fraction(x) / Fraction(2) ** shift + Fraction(1, 2))
+
+
+class Naive:
+    """Runs a program given as the flat dictionary of its arrays."""
+
+    def __init__(self, arrays):
+        self.arrays = {name: array.tolist() for name, array in arrays.items()}
+        self.cut = 0
+
+    def __getitem__(self, name):
+        return self.arrays[name]
+
+    def sat(self, x):
+        if abs(x) > TOP:
+            self.cut += 1
+            return TOP if x > 0 else -TOP
+        return x
+
+    def linear(self, name, x):
+        weight, bias = self[f"{name}.weight"], self[f"{name}.bias"]
+        return self.rescale(name, [sum(x[i] * weight[i][j] for i in range(len(x))) for j in range(len(bias))])
+
+    def rescale(self, name, sums):
+        multiplier, shift = self[f"{name}.multiplier"], self[f"{name}.shift"]
+        out = []
+        for j, total in enumerate(sums):
+            total = self.sat(total + self[f"{name}.bias"][j])
+            out.append(self.sat(shifted(total * multiplier[j % len(multiplier)], shift)))
+        return out
+
+    def curve(self, name, x):
+        table, low, bits = self[f"{name}.table"], self[f"{name}.low"], self[f"{name}.step_bits"]
+        high = low + (len(table) - 1) * 2**bits
+        inside = min(max(x, low), high) - low
+        i = min(inside // 2**bits, len(table) - 2)
+        y = table[i] + shifted((table[i + 1] - table[i]) * (inside - i * 2**bits), bits)
+        return y + shifted(max(x - high, 0), self[f"{name}.tail_shift"])
+
+    def power(self, name, x):
+        x = max(x, 1)
+        n = x.bit_length() - 1
+        rest = x * 2 ** (23 - n) - 2**23
+        table = self[f"{name}.fraction"]
+        i, f = divmod(rest, 2**17)
+        value = table[i] + shifted((table[i + 1] - table[i]) * f, 17)
+        return shifted(value * self[f"{name}.octave"][n], 14), self[f"{name}.octave_shift"][n] + 14
+
+    def octaves(self, table, x):
+        x = max(x, 1)
+        n = x.bit_length() - 1
+        i, f = divmod(x * 2 ** (23 - n) - 2**23, 2**19)
+        i += 16 * n
+        return table[i] + shifted((table[i + 1] - table[i]) * f, 19)
+
+    def norm(self, name, x):
+        mean = shifted(sum(x) * self[f"{name}.mean_multiplier"], self[f"{name}.mean_shift"])
+        c = [v - mean for v in x]
+        s = self[f"{name}.square_shift"]
+        squares = self.sat(sum(shifted(v * v, s) for v in c) + self[f"{name}.epsilon"])
+        mantissa, shift = self.power(f"{name}.root", squares)
+        unit = [shifted(v * mantissa, shift + s // 2 - 17) for v in c]
+        gain, bias, gs = self[f"{name}.gain"], self[f"{name}.bias"], self[f"{name}.gain_shift"]
+        return [self.sat(shifted(u * gain[j], gs) + bias[j]) for j, u in enumerate(unit)]
+
+    def classify(self, tokens):
+        position = self["embedding.position"]
+        size, dim = len(position), len(position[0])
+        memory = None
+        segments = [tokens[i : i + size] for i in range(0, len(tokens), size)]
+        pool = [0] * len(self["readout.classifier.weight"])
+        for t, segment in enumerate(segments, 1):
+            memory = self.enter(memory, len(segments), t)
+            x = [self.embed(token, place) for place, token in enumerate(segment)]
+            x = memory + x
+            layer = 0
+            while f"layers.{layer}.write.shift" in self.arrays:
+                x = self.layer(f"layers.{layer}", x, len(memory), dim)
+                layer += 1
+            memory, features = x[: len(memory)], x[len(memory) :]
+            means = self.mean(features) + (self.mean(memory) if memory else [])
+            share = self["readout.share"][len(segments)][t]
+            pool = [self.sat(p + shifted(m * share, 15)) for p, m in zip(pool, means, strict=True)]
+        spikes = [shifted(p, self["readout.message_shift"]) for p in pool]
+        return self.linear("readout.classifier", spikes)
+
+    def enter(self, memory, total, t):
+        identity = self["retention.identity"]
+        if t == 1:
+            scaled = self["retention.initial"]
+        else:
+            factor = self["retention.factor"][total][t - 1]
+            scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]
+        return [
+            [self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)
+        ]
+
+    def embed(self, token, place):
+        if isinstance(token, int):
+            x = self.rescale("embedding.linear", self["embedding.linear.weight"][token])
+        else:
+            x = self.linear("embedding.linear", token)
+        return [self.sat(a + b) for a, b in zip(x, self["embedding.position"][place], strict=True)]
+
+    def layer(self, name, x, n_memory, dim):
+        astro = self[f"{name}.write.astrocytic"]
+        heads, width = len(astro), dim // len(astro)
+        h = [[[0] * width for _ in range(width)] for _ in range(heads)]
+        g = [[0] * width for _ in range(heads)]
+        for place in [*range(n_memory, len(x)), *range(n_memory)]:
+            spikes = [shifted(v, self[f"{name}.write.message_shift"]) for v in x[place]]
+            k = self.linear(f"{name}.write.key", spikes)
+            k = [self.sat(self.curve(f"{name}.write.phi", v)) for v in k]
+            v = self.linear(f"{name}.write.value", spikes)
+            for a in range(heads):
+                for i in range(width):
+                    phi = k[a * width + i]
+                    g[a][i] = self.sat(g[a][i] + phi)
+                    for j in range(width):
+                        h[a][i][j] = self.sat(h[a][i][j] + (phi + astro[a][place][i]) * v[a * width + j])
+        h = [[[shifted(v, self[f"{name}.write.shift"]) for v in row] for row in head] for head in h]
+        response = self.arrays.get(f"{name}.write.response.0.table")
+        if response is not None:
+            g = [[self.octaves(response[a], v) for v in g[a]] for a in range(heads)]
+        return [self.read(f"{name}.read", row, h, g) for row in x]
+
+    def read(self, name, x, h, g):
+        heads, width = len(h), len(h[0])
+        spikes = [shifted(v, self[f"{name}.message_shift"]) for v in x]
+        q = [self.sat(self.curve(f"{name}.phi", v)) for v in self.linear(f"{name}.query", spikes)]
+        attended = []
+        for a in range(heads):
+            own = q[a * width : (a + 1) * width]
+            for j in range(width):
+                ratio = self.sat(sum(own[i] * h[a][i][j] for i in range(width)))
+                if f"{name}.reciprocal.0.fraction" in self.arrays:
+                    c = sum(own[i] * g[a][i] for i in range(width))
+                    c = self.sat(c) if j == 0 else max(-TOP, min(TOP, c))  # counted once a head
+                    mantissa, shift = self.power(f"{name}.reciprocal.0", c)
+                    ratio = self.sat(shifted(ratio * mantissa, shift - self[f"{name}.ratio_shift"][a]))
+                attended.append(shifted(ratio * self[f"{name}.multiplier"][a], self[f"{name}.shift"][a]))
+        y = self.norm(f"{name}.norm", [self.sat(a + b) for a, b in zip(x, attended, strict=True)])
+        hidden = self.linear(f"{name}.ffn_in", [shifted(v, self[f"{name}.ffn_shift"]) for v in y])
+        out = self.linear(f"{name}.ffn_out", [max(v, 0) for v in hidden])
+        return self.norm(f"{name}.ffn_norm", [self.sat(a + b) for a, b in zip(y, out, strict=True)])
+
+    def mean(self, rows):
+        total = [0] * len(rows[0])
+        for row in rows:
+            total = [self.sat(s + shifted(v, self["readout.sum_shift"])) for s, v in zip(total, row, strict=True)]
+        mantissa, shift = self.power("readout.reciprocal", len(rows))
+        return [self.sat(shifted(s * mantissa, shift + self["readout.mean_shift"])) for s in total]

@@ -1,0 +1,66 @@
+"""Integer primitives against exact arithmetic and against the functions they stand for."""
+
+from collections import Counter
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmaat_lava.arithmetic import LIMIT, Octaves, Power, exact_matmul, round_shift, saturate
+from rmaat_lava.quantization import _phi
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), min_size=1), st.integers(-10, 30))
+def test_round_shift_is_rounding_half_up(values, shift):
+    expected = [floor(Fraction(v) / Fraction(2) ** shift + Fraction(1, 2)) for v in values]
+    assert round_shift(np.array(values), shift).tolist() == expected
+
+
+@given(st.lists(st.integers(-(2**30), 2**30), min_size=1))
+def test_saturate_cuts_and_counts(values):
+    counts = Counter()
+    found = saturate(np.array(values), "here", counts)
+    assert found.tolist() == [max(-LIMIT, min(LIMIT, v)) for v in values]
+    assert counts["here"] == sum(abs(v) > LIMIT for v in values)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.sampled_from([2**7, 2**23, 2**27]))
+def test_exact_matmul_is_exact(seed, inner, largest):
+    """Also where float64 products would round: 2^27 times 2^27 has 54 bits."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-largest, largest, (3, inner)), rng.integers(-largest, largest, (inner, 2))
+    expected = [
+        [sum(int(x) * int(y) for x, y in zip(row, column, strict=True)) for column in b.T] for row in a
+    ]
+    assert exact_matmul(a, b).tolist() == expected
+
+
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.5, 0.25, 1.0])
+def test_power_is_within_its_stated_error(exponent):
+    x = np.unique(np.concatenate([np.arange(1, 5000), np.random.default_rng(0).integers(1, LIMIT + 1, 100_000)]))
+    mantissa, shift = Power.of(exponent)(x)
+    error = np.abs(mantissa * 2.0 ** -shift.astype(float) / x.astype(float) ** exponent - 1)
+    assert error.max() < abs(exponent * (exponent - 1)) * 2**-15 + 2**-12
+    assert mantissa.max() <= 2**15
+
+
+def test_octaves_table_follows_its_function():
+    """Interpolation error of x^0.25 with 16 nodes an octave: p (1 - p) / 8 / 16^2 = 9e-5, and half a step."""
+    table = np.rint(np.stack([Octaves.nodes() ** 0.25, Octaves.nodes() ** 0.5]) * 2**8).astype(np.int64)
+    x = np.random.default_rng(0).integers(1, LIMIT + 1, (1000, 2, 3))
+    found = Octaves(table)(x) / 2**8
+    expected = np.stack([x[:, 0] ** 0.25, x[:, 1] ** 0.5], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1.3e-4, atol=1.5 * 2**-8)
+
+
+@pytest.mark.parametrize(("e_in", "e_out"), [(12, 7), (12, 12), (3, 6), (9, 10)])
+def test_phi_table_is_elu_plus_one(e_in, e_out):
+    """Linear interpolation of exp over nodes 1/32 apart: at most 1.2e-4; rounding: one and a half output steps."""
+    x = np.arange(-12 * 2**e_in, 12 * 2**e_in + 1)
+    real = x / 2**e_in
+    expected = np.where(real < 0, np.exp(np.minimum(real, 0)), 1 + real)
+    error = np.abs(_phi(e_in, e_out)(x) / 2**e_out - expected)
+    assert error.max() < 1.3e-4 + 1.5 * 2**-e_out + np.exp(-8)
