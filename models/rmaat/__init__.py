@@ -1,12 +1,28 @@
 """RMAAT: recurrent memory-augmented astromorphic transformers in PyTorch."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rmaat.amrb import recur as recur
+    from rmaat.attention import AstromorphicAttention as AstromorphicAttention
+    from rmaat.baselines import baseline_config as baseline_config
+    from rmaat.causal_lm import RMAATForCausalLM as RMAATForCausalLM
+    from rmaat.config import RMAATConfig as RMAATConfig
+    from rmaat.heads import RMAATForSequenceClassification as RMAATForSequenceClassification
+    from rmaat.heads import RMAATForSequencePairClassification as RMAATForSequencePairClassification
+    from rmaat.model import RMAATModel as RMAATModel
+    from rmaat.streaming import Stream as Stream
 
 _HOME = {
     "AstromorphicAttention": "attention",
     "RMAATConfig": "config",
+    "RMAATForCausalLM": "causal_lm",
     "RMAATForSequenceClassification": "heads",
+    "RMAATForSequencePairClassification": "heads",
     "RMAATModel": "model",
+    "Stream": "streaming",
+    "baseline_config": "baselines",
     "recur": "amrb",
 }
 

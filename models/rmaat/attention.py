@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rmaat_bridge import AstrocyticKernel
+from rmaat_bridge.kernel import AstrocyticKernel
 
 SMALLEST_ACTIVITY = 1e-6  # g^alpha has an unbounded gradient at 0; C of saturated queries is 0
 CHUNK = 64  # places that the causal form handles as one small dense product

@@ -46,6 +46,7 @@ class RMAATConfig(BaseModel):
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     astrocytic: bool = True  # H_astro
     retention: bool = True  # memory scaled by RF(t, T)
+    streaming: bool = False  # the factors of unknown T; causal models always use them
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
     def __init__(self, **fields: Any) -> None:
@@ -71,12 +72,12 @@ class RMAATConfig(BaseModel):
 
     @property
     def segment_tokens(self) -> int:
-        """N, the places that attention sees in a full segment: memory and tokens."""
-        return self.memory_tokens + self.segment_length
+        """N, the places of a full segment: memory, tokens and, if causal, the memory's write places."""
+        return self.memory_tokens * (1 + self.causal) + self.segment_length
 
     def with_bio(self) -> RMAATConfig:
         """This configuration with the bio-parameters written out , the packaged reference if none."""
-        from rmaat_bridge import BioParameters
+        from rmaat_bridge.bio_parameters import BioParameters
 
         if self.bio is not None:
             return self

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rmaat.config import RMAATConfig
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
+from rmaat.streaming import Stream, summary
 
 
 @dataclass
@@ -19,10 +20,15 @@ class Prediction:
     loss: Tensor | None = None
 
 
-class RMAATForSequenceClassification(Pretrained, nn.Module):
-    """One label a sequence.
+def prediction(logits: Tensor, labels: Tensor | None) -> Prediction:
+    """Logits with the cross-entropy, taken in float32, of labels (batch,)."""
+    return Prediction(logits, None if labels is None else F.cross_entropy(logits.float(), labels))
 
-    logits = W_c [mean of the tokens' features ; mean of the final memory] + b_c
+
+class RMAATForSequenceClassification(Pretrained, nn.Module):
+    """One label a sequence, read from the retention-weighted trace of its segments.
+
+    logits = W_c sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c
 
     Parameters
     ----------
@@ -49,21 +55,53 @@ class RMAATForSequenceClassification(Pretrained, nn.Module):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        logits = self.classifier(pooled(self.model, inputs, lengths))
-        return Prediction(logits, None if labels is None else F.cross_entropy(logits.float(), labels))
+        return prediction(self.classifier(trace(self.model, inputs, lengths)), labels)
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Read segment by segment; each gives the logits of everything read so far."""
+        return Stream(self.model, batch, self.classifier)
 
 
-def pooled(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t], (batch, 2 * dim)."""
-    read = model(inputs, lengths, segment_summary)
+class RMAATForSequencePairClassification(Pretrained, nn.Module):
+    """One label a pair of sequences, each read by the same model (two towers, no attention across).
+
+    logits = W_2 relu(W_1 [a ; b ; a * b ; a - b] + b_1) + b_2, with a and b the two traces.
+
+    Parameters
+    ----------
+    config : RMAATConfig
+
+    Source: the matching head of Long Range Arena, arXiv 2011.04006.
+    """
+
+    def __init__(self, config: RMAATConfig) -> None:
+        super().__init__()
+        self.model = RMAATModel(config)
+        self.config = self.model.config
+        self.classifier = nn.Sequential(
+            nn.Linear(8 * config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.num_labels)
+        )
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None
+    ) -> Prediction:
+        """Classify pairs.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Token ids (batch, 2, length) or features (batch, 2, length, input_dim).
+        lengths : Tensor of int64, optional
+            Tokens that are not padding, (batch, 2).
+        labels : Tensor of int64, optional
+            (batch,).
+        """
+        flat = None if lengths is None else lengths.flatten()
+        a, b = trace(self.model, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
+        return prediction(self.classifier(torch.cat([a, b, a * b, a - b], dim=-1)), labels)
+
+
+def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Retention-weighted sum of the segments' summaries, (batch, 2 * dim)."""
+    read = model(inputs, lengths, summary)
     return torch.einsum("tb,tbd->bd", read.retention, torch.stack(read.outputs))
-
-
-def segment_summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of the tokens that exist and mean of the memory, (batch, 2 * dim)."""
-    if mask is None:
-        tokens = features.mean(1)
-    else:
-        weights = mask.to(features).unsqueeze(1)
-        tokens = (weights @ features).squeeze(1) / weights.sum(-1).clamp_min(1)
-    return torch.cat([tokens, memory.mean(1) if memory.shape[1] else tokens], dim=-1)

@@ -1,41 +1,64 @@
-"""Long-term (LTP) memory: how much of what a segment leaves behind enters the next one."""
+"""Long-term (LTP) memory: how much of what a segment leaves behind is kept."""
 
 import torch
 from torch import Tensor, nn
 
-from rmaat_bridge import RetentionSchedule
+from rmaat_bridge.schedule import RetentionSchedule
 
 
 class Memory(nn.Module):
-    """M persistent memory tokens and the retention factor that scales them from segment to segment.
+    """M persistent memory tokens and the retention factors that scale what each segment leaves.
 
-    mem_{t+1} = RF(t, T) mem'_{t+1}
+    mem_{t+1} = RF(t, T) mem'_{t+1},  trace = sum_t RF(t, T) y_t
 
-    where mem' is what the stack leaves at the memory's places and T is the sample's own number of segments.
-    The factor is applied as the memory enters segment t + 1, so that the state after the last segment is
-    mem' itself, a layer norm's output whose size does not depend on T. There is no normalisation between the
-    scaling and the first layer's keys and values: it would undo the factor.
+    where mem' is what the stack leaves at the memory's places, y_t a segment's summary and T the sample's own
+    number of segments. The factor is applied as the memory enters segment t + 1, so that the state after the
+    last segment is mem' itself, a layer norm's output whose size does not depend on T. There is no
+    normalisation between the scaling and the first layer's keys and values: it would undo the factor.
+
+    Where T is unknown (`streaming`), the factor is the share of the trace present after segment t that t
+    itself wrote, and the older part of the trace shrinks by the rest:
+    trace_t = (1 - s_t) trace_{t-1} + s_t y_t,  mem_{t+1} = s_t mem'_{t+1}.
 
     Parameters
     ----------
     tokens, dim : int
         M and the width of the model; M may be 0.
     schedule : RetentionSchedule or None
-        RF; None keeps the memory unscaled.
+        RF; None keeps the memory unscaled and the trace a plain mean.
+    streaming : bool
+        Use the factors of unknown T.
+    write_back : bool
+        The memory is read in front of a segment and written behind it (causal models), so that the two
+        sets of places need an identity each.
 
     Source: Mia, Bal, Sengupta, arXiv 2601.00426.
     """
 
-    def __init__(self, tokens: int, dim: int, schedule: RetentionSchedule | None) -> None:
+    def __init__(
+        self,
+        tokens: int,
+        dim: int,
+        schedule: RetentionSchedule | None,
+        streaming: bool = False,
+        write_back: bool = False,
+    ) -> None:
         super().__init__()
         self.initial = nn.Parameter(torch.randn(tokens, dim))
         self.identity = nn.Parameter(torch.randn(tokens, dim) * 0.1)
-        self.schedule = schedule
+        self.write_identity = nn.Parameter(torch.randn(tokens, dim) * 0.1) if write_back else None
+        self.schedule, self.streaming = schedule, streaming
+
+    def share(self, t: int) -> Tensor:
+        """s_t, the streaming factor of segment `t` >= 1 and its share of the trace after it, a scalar."""
+        if self.schedule is None:
+            return self.initial.new_tensor(1 / t)
+        return self.schedule.streaming(t).to(self.initial)
 
     def shares(self, segments: Tensor, longest: int) -> Tensor:
-        """RF(t, T) of each sample and segment, (longest, batch); 0 after a sample's last segment.
+        """Share of each segment in a sample's final trace, (longest, batch); 0 after its last segment.
 
-        Every column sums to 1. Without a schedule the shares are equal.
+        Every column sums to 1: RF(t, T), or what streaming leaves of s_t; equal without a schedule.
 
         Parameters
         ----------
@@ -44,12 +67,19 @@ class Memory(nn.Module):
         longest : int
             Number of segments of the batch.
         """
-        if self.schedule is not None:
-            return self.schedule.table(longest)[segments - 1].T.to(self.initial)
-        step = torch.arange(longest, device=segments.device)[:, None]
-        return (step < segments).to(self.initial) / segments
+        if self.schedule is None or self.streaming:
+            share = torch.stack([self.share(t) for t in range(1, longest + 1)])
+            kept = torch.cat([share.new_zeros(1), torch.log1p(-share[1:])]).cumsum(0)  # of the trace, log
+            table = torch.tril(share * torch.exp(kept[:, None] - kept))  # row T - 1
+        else:
+            table = self.schedule.table(longest)
+        return table[segments - 1].T.to(self.initial)
 
     def factors(self, shares: Tensor) -> Tensor:
         """Scale of the memory that enters each segment, (longest, batch): RF(t - 1, T), 1 for the first."""
         ones = torch.ones_like(shares)
-        return ones if self.schedule is None else torch.cat([ones[:1], shares[:-1]])
+        if self.schedule is None:
+            return ones
+        if self.streaming:
+            shares = torch.stack([self.share(t) for t in range(1, len(shares) + 1)])[:, None].expand_as(ones)
+        return torch.cat([ones[:1], shares[:-1]])

@@ -4,16 +4,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from astro_sim.errors import InputError
 from rmaat.amrb import Segment, recur
 from rmaat.attention import AstromorphicAttention
+from rmaat.baselines.diagonal_ssm import DiagonalSSM
+from rmaat.baselines.softmax import SoftmaxAttention
 from rmaat.block import Block
 from rmaat.config import RMAATConfig
 from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
-from rmaat_bridge import AstrocyticKernel, BioParameters, PresynapticResponse, RetentionSchedule
+from rmaat_bridge.bio_parameters import BioParameters
+from rmaat_bridge.kernel import AstrocyticKernel
+from rmaat_bridge.response import PresynapticResponse
+from rmaat_bridge.schedule import RetentionSchedule
 
 Reduce = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -45,7 +51,9 @@ class RMAATModel(Pretrained, nn.Module):
             self.embedding = nn.Linear(config.input_dim, config.dim)
         self.position = nn.Parameter(torch.randn(config.segment_length, config.dim) * 0.5)
         schedule = RetentionSchedule(bio.retention) if config.retention else None
-        self.memory = Memory(config.memory_tokens, config.dim, schedule)
+        self.memory = Memory(
+            config.memory_tokens, config.dim, schedule, config.streaming or config.causal, config.causal
+        )
         self.blocks = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
     def step(
@@ -71,15 +79,27 @@ class RMAATModel(Pretrained, nn.Module):
         memory, features : Tensor
             (batch, memory_tokens, dim) and (batch, n, dim).
         """
-        scaled = memory * factor[:, None, None] + self.memory.identity
-        x = torch.cat([scaled, self.embedding(inputs) + self.position[: inputs.shape[1]]], dim=1)
-        places = None if mask is None else nn.functional.pad(mask, (memory.shape[1], 0), value=True)
+        count, n = memory.shape[1], inputs.shape[1]
+        scaled = memory * factor[:, None, None]
+        parts = [scaled + self.memory.identity, self.embed(inputs)]
+        if self.memory.write_identity is not None:
+            parts.append(scaled + self.memory.write_identity)
+        x = torch.cat(parts, dim=1)
+        places = None if mask is None else F.pad(mask, (count, x.shape[1] - count - n), value=True)
         for block, table in zip(self.blocks, tables, strict=True):
             x = block(x, table, places)
-        new, features = x.split([memory.shape[1], inputs.shape[1]], dim=1)
+        new = x[:, x.shape[1] - count :] if self.memory.write_identity is not None else x[:, :count]
         if mask is not None:
             new = torch.where(mask.any(1)[:, None, None], new, memory)
-        return new, features
+        return new, x[:, count : count + n]
+
+    def embed(self, inputs: Tensor, start: int = 0) -> Tensor:
+        """Embedded tokens or features with the positions from `start` on, (batch, n, dim)."""
+        return self.embedding(inputs) + self.position[start : start + inputs.shape[1]]
+
+    def tables(self) -> list[Tensor | None]:
+        """`astrocytic_table()` of each block."""
+        return [block.attention.astrocytic_table() for block in self.blocks]
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, reduce: Reduce | None = None) -> Readout:
         """Read whole sequences.
@@ -109,7 +129,6 @@ class RMAATModel(Pretrained, nn.Module):
             masks = exists.split(size, dim=1)
         retention = self.memory.shares(segments, len(pieces))
         factors = self.memory.factors(retention)
-        tables = [block.attention.astrocytic_table() for block in self.blocks]
 
         def step(
             memory: Tensor, factor: Tensor, some: Tensor, mask: Tensor | None, *shared: Tensor | None
@@ -122,7 +141,7 @@ class RMAATModel(Pretrained, nn.Module):
             step,
             self.memory.initial.expand(batch, -1, -1),
             steps,
-            tables,
+            self.tables(),
             list(self.parameters()),
             self.config.every_k if self.config.backprop == "amrb" else None,
         )
@@ -142,19 +161,24 @@ class RMAATModel(Pretrained, nn.Module):
 
 
 def _block(config: RMAATConfig, bio: BioParameters) -> Block:
-    alphas = {
-        "power": config.alpha or bio.presynaptic.alpha.value,
-        "fitted": PresynapticResponse(bio.presynaptic),
-        "linear": 1.0,
-        "off": None,
-    }
-    mixer = AstromorphicAttention(
-        config.dim,
-        config.heads,
-        alphas[config.presynaptic],
-        places=config.segment_tokens,
-        kernel=AstrocyticKernel(bio.attention) if config.astrocytic else None,
-        learn_alpha=config.learn_alpha,
-        causal=config.causal,
-    )
+    if config.mixer == "softmax":
+        mixer: nn.Module = SoftmaxAttention(config.dim, config.heads, config.causal)
+    elif config.mixer == "ssm":
+        mixer = DiagonalSSM(config.dim, causal=config.causal)
+    else:
+        alphas: dict[str, float | nn.Module | None] = {
+            "power": config.alpha or bio.presynaptic.alpha.value,
+            "fitted": PresynapticResponse(bio.presynaptic),
+            "linear": 1.0,
+            "off": None,
+        }
+        mixer = AstromorphicAttention(
+            config.dim,
+            config.heads,
+            alphas[config.presynaptic],
+            places=config.segment_tokens,
+            kernel=AstrocyticKernel(bio.attention) if config.astrocytic else None,
+            learn_alpha=config.learn_alpha,
+            causal=config.causal,
+        )
     return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)

@@ -1,0 +1,163 @@
+"""Language modelling: the next token from the tokens before it, and nothing after."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from astro_sim.errors import InputError
+from rmaat.config import RMAATConfig
+from rmaat.heads import Prediction
+from rmaat.model import RMAATModel
+from rmaat.pretrained import Pretrained
+
+
+class RMAATForCausalLM(Pretrained, nn.Module):
+    """Logits of the next token at every token.
+
+    The memory is read in front of a segment and written behind it, and its factors are those of an unknown
+    length, so that no output depends on a later token, nor on how many there will be.
+
+    Parameters
+    ----------
+    config : RMAATConfig
+        With `causal=True` and tokens as inputs.
+    """
+
+    def __init__(self, config: RMAATConfig) -> None:
+        super().__init__()
+        if not config.causal or config.input_kind != "tokens":
+            raise InputError("causal", config.causal, "true, with input_kind 'tokens', for a language model")
+        self.model = RMAATModel(config)
+        self.config = self.model.config
+        self.head = nn.Linear(config.dim, config.vocab_size)
+
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None
+    ) -> Prediction:
+        """Predict every next token.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Token ids (batch, length).
+        lengths : Tensor of int64, optional
+            Tokens that are not padding, (batch,).
+        labels : Tensor of int64, optional
+            Token ids (batch, length), shifted here: the logits at t are scored on ``labels[:, t + 1]``; -100
+            and padding are left out.
+
+        Returns
+        -------
+        Prediction
+            Logits (batch, length, vocab_size) and the mean loss in nats a token.
+        """
+        logits = self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1))
+        if labels is None:
+            return Prediction(logits)
+        if lengths is not None:
+            seen = torch.arange(labels.shape[1], device=labels.device) < lengths.to(labels.device)[:, None]
+            labels = labels.masked_fill(~seen, -100)
+        return Prediction(
+            logits, F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: Tensor,
+        new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Continue sequences; each new token costs the same, however long the text before.
+
+        Parameters
+        ----------
+        prompt : Tensor
+            Token ids (batch, length >= 1).
+        new_tokens : int
+            How many to add.
+        temperature : float
+            0 takes the likeliest token, 1 samples from the model's distribution.
+        top_k : int, optional
+            Sample among the k likeliest only.
+        generator : torch.Generator, optional
+            Source of the random numbers.
+
+        Returns
+        -------
+        Tensor
+            Prompt and continuation, (batch, length + new_tokens).
+        """
+        training = self.training
+        self.eval()
+        decoder = Decoder(self.model, len(prompt))
+        tokens = [prompt]
+        features = decoder.feed(prompt)
+        for _ in range(new_tokens):
+            tokens.append(_sample(self.head(features[:, -1]), temperature, top_k, generator))
+            features = decoder.feed(tokens[-1])
+        self.train(training)
+        return torch.cat(tokens, dim=1)
+
+
+class Decoder:
+    """A causal model fed any number of tokens at a time; between feeds it keeps a state of constant size.
+
+    Parameters
+    ----------
+    model : RMAATModel
+        Causal.
+    batch : int
+        Sequences decoded side by side.
+    """
+
+    def __init__(self, model: RMAATModel, batch: int) -> None:
+        self.model, self.tables = model, model.tables()
+        self.memory = model.memory.initial.expand(batch, -1, -1)
+        self.segments = 0
+        self._open()
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """Features of the next tokens, (batch, n) to (batch, n, dim)."""
+        features = []
+        while tokens.shape[1]:
+            room = self.model.config.segment_length - self.position
+            piece, tokens = tokens[:, :room], tokens[:, room:]
+            features.append(self._resume(self.model.embed(piece, self.position)))
+            self.position += piece.shape[1]
+            if self.position == self.model.config.segment_length:
+                self.memory = self._resume(self.scaled + self.model.memory.write_identity)
+                self.segments += 1
+                self._open()
+        return torch.cat(features, dim=1)
+
+    def _open(self) -> None:
+        """Start a segment with its memory in front."""
+        memory = self.model.memory
+        scale = memory.share(self.segments) if self.segments and memory.schedule else 1
+        self.scaled, self.position = self.memory * scale, 0
+        self.states: list[Any] = [None] * len(self.tables)
+        self._resume(self.scaled + memory.identity)
+
+    def _resume(self, x: Tensor) -> Tensor:
+        if not x.shape[1]:
+            return x
+        for i, (block, table) in enumerate(zip(self.model.blocks, self.tables, strict=True)):
+            x, self.states[i] = block.resume(x, self.states[i], table)
+        return x
+
+
+def _sample(
+    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None
+) -> Tensor:
+    """One token a row, (batch, vocab) to (batch, 1)."""
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)

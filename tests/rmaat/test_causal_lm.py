@@ -1,0 +1,109 @@
+"""The language model: no look ahead, generation equal to the parallel pass, and it learns."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astro_sim.errors import InputError
+from rmaat import RMAATConfig, RMAATForCausalLM
+
+SMALL = {"vocab_size": 16, "dim": 16, "segment_length": 8, "memory_tokens": 3, "causal": True}
+MIXERS = {
+    "rmaat": {},
+    "softmax": {"mixer": "softmax", "retention": False},
+    "ssm": {"mixer": "ssm", "memory_tokens": 0},
+    "without-memory": {"memory_tokens": 0},
+}
+every_mixer = pytest.mark.parametrize("changes", MIXERS.values(), ids=MIXERS)
+
+
+def language_model(**changes: object) -> RMAATForCausalLM:
+    torch.manual_seed(0)
+    return RMAATForCausalLM(RMAATConfig(**SMALL | changes)).double()
+
+
+@every_mixer
+@settings(max_examples=8, deadline=None)
+@given(t=st.integers(0, 28), seed=st.integers(0, 1000), length=st.integers(29, 40))
+def test_no_output_depends_on_later_tokens_or_their_number(
+    changes: dict, t: int, seed: int, length: int
+) -> None:
+    model = language_model(**changes)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(1, 16, (1, 29), generator=generator)
+    changed = torch.randint(1, 16, (1, length), generator=generator)
+    changed[:, : t + 1] = tokens[:, : t + 1]
+    one, other = model(tokens).logits[:, : t + 1], model(changed).logits[:, : t + 1]
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+@every_mixer
+@pytest.mark.parametrize("prompt", [1, 8, 13])
+def test_greedy_generation_follows_the_parallel_logits(changes: dict, prompt: int) -> None:
+    """Every generated token is the argmax of the parallel pass over what stands before it."""
+    model = language_model(**changes)
+    start = torch.randint(1, 16, (2, prompt), generator=torch.Generator().manual_seed(1))
+    text = model.generate(start, 20, temperature=0)
+    assert text.shape == (2, prompt + 20)
+    assert torch.equal(text[:, :prompt], start)
+    expected = model(text).logits[:, prompt - 1 : -1].argmax(-1)
+    assert torch.equal(text[:, prompt:], expected)
+
+
+def test_sampling_follows_the_model_and_top_k() -> None:
+    model = language_model()
+    generator = torch.Generator().manual_seed(0)
+    start = torch.full((4000, 1), 3)
+    drawn = model.generate(start, 1, generator=generator)[:, 1]
+    expected = model(start[:1]).logits[0, 0].softmax(-1)
+    observed = torch.bincount(drawn, minlength=16) / 4000
+    sigma = (expected * (1 - expected) / 4000).sqrt()
+    assert ((observed - expected).abs() <= 4.5 * sigma + 1e-9).all()  # 16 cells: one in 1e4 seeds fails
+    likeliest = set(expected.topk(3).indices.tolist())
+    assert set(model.generate(start, 1, top_k=3, generator=generator)[:, 1].tolist()) == likeliest
+
+
+def test_loss_is_that_of_the_shifted_tokens_that_exist() -> None:
+    model = language_model()
+    tokens, lengths = torch.randint(1, 16, (2, 20)), torch.tensor([20, 11])
+    result = model(tokens, lengths, tokens)
+    rows = [
+        torch.nn.functional.cross_entropy(model(row[None, :n]).logits[0, :-1], row[1:n], reduction="sum")
+        for row, n in zip(tokens, lengths, strict=True)
+    ]
+    torch.testing.assert_close(result.loss.double(), sum(rows) / (19 + 10), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("every_k", [1, 2])
+def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int) -> None:
+    found = []
+    for backprop in ("amrb", "bptt"):
+        model = language_model(backprop=backprop, every_k=every_k, dropout=0.2)
+        tokens = torch.randint(1, 16, (2, 37), generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(2)
+        model(tokens, None, tokens).loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in found[1].items():
+        assert (found[0][name] - gradient).abs().max() <= 1e-10 * gradient.abs().max(), name
+
+
+def test_it_learns_a_repeated_text() -> None:
+    """A cycle of 12 tokens, longer than a segment: the loss falls far below log 12 = 2.48 nats."""
+    torch.manual_seed(0)
+    model = RMAATForCausalLM(RMAATConfig(**SMALL))
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    cycle = torch.randperm(12) + 1
+    for _ in range(80):
+        shift = torch.randint(12, (8, 1))
+        tokens = cycle[(torch.arange(32) + shift) % 12]
+        loss = model(tokens, None, tokens).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5
+
+
+def test_only_causal_configurations() -> None:
+    with pytest.raises(InputError, match="causal"):
+        RMAATForCausalLM(RMAATConfig())

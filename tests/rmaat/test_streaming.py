@@ -1,0 +1,100 @@
+"""Streams of unknown length: the same outputs as offline, at constant memory."""
+
+import pytest
+import torch
+
+from astro_sim.errors import InputError
+from rmaat import RMAATConfig, RMAATForSequenceClassification, Stream
+from rmaat.peak_memory import PeakMemory
+from rmaat_bridge import BioParameters, RetentionSchedule
+
+SMALL = {"vocab_size": 16, "num_labels": 4, "dim": 16, "segment_length": 8, "memory_tokens": 3}
+INPUTS = torch.randint(1, 16, (2, 45), generator=torch.Generator().manual_seed(0))
+
+
+def classifier(**changes: object) -> RMAATForSequenceClassification:
+    torch.manual_seed(0)
+    config = RMAATConfig(**SMALL | {"streaming": True, "dropout": 0.2} | changes)
+    return RMAATForSequenceClassification(config).double()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"retention": False}, {"memory_tokens": 0}, {"causal": True}], ids=str
+)
+def test_stream_equals_the_offline_run_after_every_segment(changes: dict) -> None:
+    model = classifier(**changes)
+    stream = model.stream(batch=2)
+    for end, piece in zip(range(8, 53, 8), INPUTS.split(8, dim=1), strict=True):
+        streamed = stream.feed(piece)
+        offline = model.eval()(INPUTS[:, :end]).logits
+        torch.testing.assert_close(streamed, offline, rtol=0, atol=1e-7)  # factors pass through float32
+
+
+def test_stream_features_equal_the_offline_features() -> None:
+    model = classifier().eval()
+    stream = Stream(model.model, batch=2)
+    features = torch.cat([stream.feed(piece) for piece in INPUTS.split(8, dim=1)], dim=1)
+    expected = torch.cat(model.model(INPUTS).outputs, dim=1)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-7)
+
+
+def test_shares_of_the_streaming_trace_are_those_of_the_schedule() -> None:
+    """Unrolled: segment t keeps s_t prod_{j > t} (1 - s_j) of the trace."""
+    model = classifier().model
+    schedule = RetentionSchedule(BioParameters.reference().retention)
+    s = [float(schedule.streaming(t).detach()) for t in range(1, 6)]
+    expected = []
+    for t in range(5):
+        share = s[t]
+        for later in s[t + 1 :]:
+            share *= 1 - later
+        expected.append(share)
+    shares = model.memory.shares(torch.tensor([5]), 5)[:, 0]
+    torch.testing.assert_close(shares, torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0)
+    assert abs(float(shares.sum()) - 1) <= 1e-6
+
+
+def test_a_stream_needs_constant_memory() -> None:
+    stream = classifier().stream()
+    peaks = []
+    for _ in range(20):
+        with PeakMemory() as memory:
+            stream.feed(torch.randint(1, 16, (1, 8)))
+        peaks.append(memory.peak)
+    assert max(peaks[1:]) <= 1.05 * min(peaks[1:])
+
+
+def test_the_model_stays_in_its_mode() -> None:
+    model = classifier().train()
+    model.stream().feed(INPUTS[:1, :8])
+    assert model.training and model.model.blocks[0].training
+
+
+def test_only_the_last_segment_may_be_short() -> None:
+    stream = classifier().stream()
+    with pytest.raises(InputError, match="segment"):
+        stream.feed(INPUTS[:1, :9])
+    stream.feed(INPUTS[:1, :5])
+    with pytest.raises(InputError, match="segment"):
+        stream.feed(INPUTS[:1, :8])
+
+
+@pytest.mark.slow
+def test_a_million_tokens() -> None:
+    """Resident memory constant within 5 %, latency per segment within 10 % after warm-up."""
+    import time
+
+    import psutil
+
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(RMAATConfig(dim=64, segment_length=512, streaming=True))
+    stream, process, times, resident = model.stream(), psutil.Process(), [], []
+    for _ in range(1_000_000 // 512):
+        piece = torch.randint(1, 256, (1, 512))
+        start = time.process_time()
+        assert stream.feed(piece).isfinite().all()
+        times.append(time.process_time() - start)
+        resident.append(process.memory_info().rss)
+    assert max(resident[100:]) <= 1.05 * min(resident[100:])
+    early, late = sorted(times[100:600]), sorted(times[-500:])
+    assert abs(late[250] / early[250] - 1) <= 0.1
