@@ -3,7 +3,6 @@
 import importlib
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,11 +11,16 @@ from rich.text import Text
 
 from astro_sim.errors import InputError
 
-# One module a command: `rmaat.cli.<name>` holds a function of the same name.
-COMMANDS = tuple(
-    name
-    for name in "demo simulate sweep fit data train evaluate deploy bench figures report doctor".split()
-    if (Path(__file__).parent / f"{name}.py").exists()
+# One module a command: `rmaat.cli.<name>` holds a function of the same name, or a group named `app`.
+COMMANDS = (
+    "demo",
+    "simulate",
+    "fit",
+    "train",
+    "deploy",
+    "figures",
+    "report",
+    "doctor",
 )
 
 app = typer.Typer(

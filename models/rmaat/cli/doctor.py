@@ -80,8 +80,8 @@ def _torch() -> Iterator[Finding]:
 
 
 def _lava() -> Iterator[Finding]:
-    from rmaat_lava import target_status
+    from rmaat_lava.targets import TARGETS
 
-    for target, (available, reason) in target_status().items():
-        state = "available" if available else "not available"
-        yield Finding(f"deploy target {target}", state, "" if available else reason)
+    for target in TARGETS:
+        missing = target.missing()
+        yield Finding(f"deploy target {target.name}", "not available" if missing else "available", missing or "")

@@ -1,6 +1,7 @@
 """The report of a demo run, read from the run's artefacts alone."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
 
 
 def _training(run: Path) -> Section:
-    result = _json(run / "train" / "result.json")
+    result = read_json(run / "train" / "result.json")
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
     return Section(
@@ -133,7 +134,7 @@ def _training(run: Path) -> Section:
             "trained parameters": f"{result['parameters']:,}",
             "training time": f"{result['seconds']:.0f} s",
         },
-        headline={"ListOps, unseen": accuracy, "majority class": f"{floors['majority']:.1%}"},
+        headline={"ListOps, unseen": accuracy, "majority class": f"{floors['majority class']:.1%}"},
         made_by={
             "command": f"rmaat train --task {recipe['task']} --bio bio.toml --config demo --seed {recipe['seed']}",
             "data": _listed(recipe["data"]),
@@ -144,7 +145,7 @@ def _training(run: Path) -> Section:
 
 
 def _memory(run: Path) -> Section:
-    measured = _json(run / "backprop_memory.json")
+    measured = read_json(run / "backprop_memory.json")
     segments, peak = measured["segments"], measured["peak_bytes"]
     ratios = [a / b for a, b in zip(peak["amrb"], peak["bptt"], strict=True)]
     return Section(
@@ -162,7 +163,39 @@ def _memory(run: Path) -> Section:
 
 
 def _integers(run: Path) -> Section:
-    raise NotImplementedError
+    found = read_json(run / "deploy" / "agreement.json")
+    equal = "equal" if found["equal_to_numpy"] else "DIFFERENT"
+    agree = f"{found['predictions_agree']:.1%}"
+    return Section(
+        title="The model in integers",
+        text="The trained model with 8-bit weights and 24-bit states. What Lava's processes compute is compared "
+        "with the NumPy reference integer by integer, and the integers with the float model.",
+        figure=figures.integer_agreement(*read_agreement(run)),
+        facts={
+            f"target {found['target']} against NumPy": f"{equal} on {found['sequences_on_target']} unseen "
+            f"sequences, {found['tokens_on_target']} tokens",
+            "float and integer predictions agree": f"{agree} of {found['held_out']} unseen sequences",
+            "accuracy, float": f"{found['accuracy_float']:.1%}",
+            "accuracy, integer": f"{found['accuracy_integer']:.1%}",
+            "root mean square error of the scores": f"{found['logit_rms_error']:.4f} of {found['logit_rms']:.3f}",
+            "values cut to 24 bits": str(found["saturated"]),
+        },
+        headline={"float = integer prediction": agree, f"{found['target']} against NumPy": equal},
+        made_by={
+            "command": f"rmaat deploy train --target {found['target']} --seed {found['seed']}",
+            "weights": "one scale a channel" if found["per_channel"] else "one scale a tensor",
+        },
+    )
+
+
+def read_agreement(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Class scores of the float and of the integer model, (sequences, classes) each, in the same units."""
+    path = run / "deploy" / "outputs.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["float_logits"], arrays["scaled_logits"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError("run", str(path), f"the outputs that `rmaat deploy` wrote ({error})") from None
 
 
 def _fit_made_by(run: Path, bio: BioParameters) -> dict[str, str]:
@@ -187,7 +220,8 @@ def _listed(entries: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in entries.items() if value is not None)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON artefact of the run."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,0 +1,82 @@
+"""Bad input ends in one line that names the field and the value, exit code 2, and no file left behind."""
+
+import re
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from astro_sim import save_recording, simulate_macro
+from rmaat.cli.app import main
+from rmaat.config import RMAATConfig
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_bridge import BioParameters
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line on stderr of a command that must be refused."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_recording(simulate_macro(backend="scipy"), tmp_path_factory.mktemp("recording") / "macro.nc")
+
+
+def test_unknown_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refusal(capsys, "simulate", "--model", "micro", "--out", tmp_path / "x.nc")
+    assert "micro" in line and "macro" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refusal(capsys, "train", "--task", "listopts", "--out", tmp_path / "x")
+    assert "--task" in line and "listopts" in line and "listops" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refusal(capsys, "fit", tmp_path / "absent.nc", "--out", tmp_path / "bio.toml")
+    assert "absent.nc" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_truncated_recording(
+    recording: Path, share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = recording.read_bytes()
+    (tmp_path / "cut.nc").write_bytes(whole[: int(share * len(whole))])
+    line = refusal(capsys, "fit", tmp_path / "cut.nc", "--out", tmp_path / "bio.toml")
+    assert "cut.nc" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.nc"]
+
+
+def test_negative_time_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = BioParameters.reference().save(tmp_path / "bio.toml")
+    value = BioParameters.reference().retention.parameters["tau_p_long"].value
+    text = path.read_text()
+    assert str(value) in text
+    path.write_text(re.sub(rf"^value = {value}$", f"value = -{value}", text, count=1, flags=re.MULTILINE))
+    line = refusal(capsys, "train", "--task", "listops", "--bio", path, "--out", tmp_path / "run")
+    assert "tau_p_long" in line and f"-{value:.2f}"[:5] in line
+    assert [path.name for path in tmp_path.iterdir()] == ["bio.toml"]
+
+
+def test_checkpoint_of_another_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = RMAATForSequenceClassification(RMAATConfig(vocab_size=16, num_labels=10, dim=16, layers=1))
+    model.save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "run.json").write_text('{"recipe": {"task": "listops"}}')
+    weights = safetensors.torch.load_file(tmp_path / "checkpoint" / "model.safetensors")
+    weights["classifier.bias"] = torch.zeros(7)
+    safetensors.torch.save_file(weights, tmp_path / "checkpoint" / "model.safetensors")
+    arguments = ("deploy", tmp_path, "--target", "numpy", "--out", tmp_path / "deployed")
+    line = refusal(capsys, *arguments)
+    assert "classifier.bias" in line and "7" in line and "10" in line
+    assert not (tmp_path / "deployed").exists()
