@@ -26,6 +26,8 @@ from rmaat_bridge.regression import PARSIMONY, Regression, choose, least_squares
 FLAT = 1e-9
 # Decimals, relative to the strongest source, to which two drives are the same.
 SAME_DRIVE = 3
+# Transport that brings less than this share of p_short is not told from the error of the time averages.
+NEGLIGIBLE = 0.01
 # Family of the transport of each coupling kernel of the simulation.
 TRANSPORT = {"exponential-l1": "exponential", "exponential": "exponential", "gaussian": "gaussian"}
 
@@ -69,9 +71,7 @@ def fit_attention(recording: xr.Dataset) -> AttentionFit:
     chosen = fits[name]
 
     def estimated(parameter: str, unit: str = "1", domain: tuple[float, float] = POSITIVE) -> Quantity:
-        return Quantity.estimated(
-            chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain
-        )
+        return Quantity.estimated(chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain)
 
     near = [other for other, fit in fits.items() if other != name and not fit.aicc > chosen.aicc + PARSIMONY]
     return AttentionFit(
@@ -139,7 +139,7 @@ def _transport(
     mean_p, mean_psi, mean_kappa = (np.trapezoid(v, time, axis=0) / span for v in (p, psi(p), kappa(s)))
     arriving = parameters["leak_p_short"] * mean_p + parameters["tau_p_short"] * (p[-1] - p[0]) / span
     arriving -= parameters["drive"] * mean_kappa
-    if arriving.max() <= FLAT:
+    if arriving.max() <= NEGLIGIBLE * mean_p.max():
         return {}
     family = KERNEL_FAMILIES[TRANSPORT[parameters["coupling_kernel"]]]
     distances, drive = _by_distance(mean_psi, distance)
@@ -150,9 +150,7 @@ def _transport(
         [{"strength": float(arriving.max() / mean_psi.max()), "length": length} for length in (0.5, 2.0)],
     )
     return {
-        f"transport_{name}": Quantity.estimated(
-            fit.values[name], fit.standard_errors[name], fit.dof, unit, POSITIVE
-        )
+        f"transport_{name}": Quantity.estimated(fit.values[name], fit.standard_errors[name], fit.dof, unit, POSITIVE)
         for name, unit in (("strength", "1"), ("length", "grid step"))
     }
 

@@ -93,9 +93,7 @@ class BioParameters(Section):
         }
         data = {name: load_recording(path) for name, path in paths.items()}
         sources = [
-            Source(
-                section=section, file=path.name, sha256=file_sha256(path), model=data[section].attrs["model"]
-            )
+            Source(section=section, file=path.name, sha256=file_sha256(path), model=data[section].attrs["model"])
             for section, path in paths.items()
         ]
         return cls(

@@ -97,9 +97,7 @@ class FitResult(Section):
         for name, (low, high) in domains.items():
             value = self.parameters[name].value
             if not (low < value < high or (value == high and high != POSITIVE[1])):
-                allowed = (
-                    "a positive number" if (low, high) == POSITIVE else f"a number in ({low:g}, {high:g}]"
-                )
+                allowed = "a positive number" if (low, high) == POSITIVE else f"a number in ({low:g}, {high:g}]"
                 raise ValueError(f"{name}.value = {value:g} is not {allowed} [{self.parameters[name].unit}]")
         return self
 

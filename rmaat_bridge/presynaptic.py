@@ -24,9 +24,7 @@ MINIMUM_LEVELS = 3
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def fit_presynaptic(
-    recording: xr.Dataset, activity_range: tuple[float, float] | None = None
-) -> PresynapticFit:
+def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] | None = None) -> PresynapticFit:
     """Fit the response against presynaptic activity, in logarithms.
 
     A tripartite recording gives mean calcium [umol/l] against ``rate_hz`` [Hz], over the second half of the

@@ -71,12 +71,8 @@ class Quantity(BaseModel):
             ratio = math.exp(min(quantile * standard_error / value, 700.0))
             lower, upper = value / ratio, value * ratio
         else:
-            lower, upper = np.clip(
-                [value - quantile * standard_error, value + quantile * standard_error], *domain
-            )
-        return cls(
-            value=value, standard_error=standard_error, lower=float(lower), upper=float(upper), unit=unit
-        )
+            lower, upper = np.clip([value - quantile * standard_error, value + quantile * standard_error], *domain)
+        return cls(value=value, standard_error=standard_error, lower=float(lower), upper=float(upper), unit=unit)
 
 
 POSITIVE = (0.0, math.inf)

@@ -73,9 +73,7 @@ def finite(recording: xr.Dataset, name: str) -> xr.DataArray:
         first = float(data["time"].values[int(np.argmin(good))])
         cycle_s = attribute(recording, "protocol").get("cycle_s")
         where = f"{first:g} s" + (f", cycle {int(first // cycle_s) + 1}" if cycle_s else "")
-        raise InputError(
-            f"recording: {name}", f"{int((~good).sum())} bad rows, the first at {where}", "finite numbers"
-        )
+        raise InputError(f"recording: {name}", f"{int((~good).sum())} bad rows, the first at {where}", "finite numbers")
     return data
 
 

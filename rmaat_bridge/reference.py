@@ -21,9 +21,7 @@ def point_drive(n_neurons: int = 15) -> xr.Dataset:
     """One driven neuron in the middle of a line: the recording for the spatial kernel."""
     amplitude = np.zeros(n_neurons)
     amplitude[n_neurons // 2] = 1.0
-    return simulate_macro(
-        MacroParameters(n_neurons=n_neurons), stp_cycles(3, 45.0, 15.0, amplitude), backend="scipy"
-    )
+    return simulate_macro(MacroParameters(n_neurons=n_neurons), stp_cycles(3, 45.0, 15.0, amplitude), backend="scipy")
 
 
 def rate_series(seed: int = 0) -> xr.Dataset:

@@ -67,9 +67,7 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     chosen = fits[name]
 
     def estimated(parameter: str, unit: str = "1", domain: tuple[float, float] = POSITIVE) -> Quantity:
-        return Quantity.estimated(
-            chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain
-        )
+        return Quantity.estimated(chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain)
 
     tau = leak * rhythm.seconds / chosen.values["a"]
     error = tau * chosen.standard_errors["a"] / chosen.values["a"]
@@ -79,10 +77,7 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
             "tau_p_long": Quantity.estimated(tau, error, chosen.dof, "s", POSITIVE),
             "leak_p_long": Quantity.exact(leak, "1"),
             "cycle_s": Quantity.exact(rhythm.seconds, "s"),
-            **{
-                shape: estimated(shape, domain=domain)
-                for shape, domain in RETENTION_FAMILIES[name].domain.items()
-            },
+            **{shape: estimated(shape, domain=domain) for shape, domain in RETENTION_FAMILIES[name].domain.items()},
         },
         r_squared=chosen.r_squared,
         residuals=chosen.residuals.tolist(),
@@ -96,9 +91,7 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     return fit.model_copy(update={"findings": fit.findings | named})
 
 
-def fit_family(
-    family: Family, build_up: np.ndarray, starts: Sequence[dict[str, float]] | None = None
-) -> Regression:
+def fit_family(family: Family, build_up: np.ndarray, starts: Sequence[dict[str, float]] | None = None) -> Regression:
     """Fit ``amplitude * (1 - G(k))`` to the build-up at the ends of cycles 1 ... n; shape (n,).
 
     Parameters of the result: ``amplitude``, the rate per cycle ``a``, and the family's shape.
@@ -144,9 +137,7 @@ def fit_dynamics(recording: xr.Dataset) -> dict[str, Quantity]:
     tau, leak = 1 / inverse_tau, rate / inverse_tau
     return {
         "tau_p_long_within_cycles": Quantity.estimated(tau, tau * relative[0], dof, "s", POSITIVE),
-        "leak_p_long_within_cycles": Quantity.estimated(
-            leak, leak * float(np.hypot(*relative)), dof, "1", POSITIVE
-        ),
+        "leak_p_long_within_cycles": Quantity.estimated(leak, leak * float(np.hypot(*relative)), dof, "1", POSITIVE),
     }
 
 
@@ -180,10 +171,7 @@ def retention_band(fit: RetentionFit, n_segments: int, seed: int = 0) -> list[Qu
     spread = residuals * np.sqrt(n / max(n - len(start), 1))
     rng = np.random.default_rng(seed)
     draws = np.array(
-        [
-            factors(**fit_family(family, fitted + rng.choice(spread, n), [start]).values)
-            for _ in range(N_BOOTSTRAP)
-        ]
+        [factors(**fit_family(family, fitted + rng.choice(spread, n), [start]).values) for _ in range(N_BOOTSTRAP)]
     )
     lower, upper = np.quantile(draws, [0.025, 0.975], axis=0)
     return [
@@ -200,7 +188,9 @@ def retention_band(fit: RetentionFit, n_segments: int, seed: int = 0) -> list[Qu
 
 def _build_up(recording: xr.Dataset, rhythm: Cycles) -> np.ndarray:
     """Synapses' mean of the slow variable at the ends of the cycles minus its start, shape (n_cycles,)."""
-    name = SLOW[recording.attrs["model"]]
+    if (model := recording.attrs.get("model")) not in SLOW:
+        raise InputError("recording: model", model, f"one of {', '.join(SLOW)}")
+    name = SLOW[model]
     data = finite(recording, name)
     where = f"recording: {name}"
     if rhythm.count < MINIMUM_CYCLES:
@@ -211,9 +201,7 @@ def _build_up(recording: xr.Dataset, rhythm: Cycles) -> np.ndarray:
         raise InputError(where, f"a range of {np.ptp(mean):.1e} over the cycles", "a curve that rises")
     steps = np.diff(mean)
     if (low := int(np.argmin(mean[1:]))) and mean[low + 1] < mean[0]:
-        raise InputError(
-            f"{where} in cycle {low + 1}", f"{mean[low + 1]:.3g}", f"above its start, {mean[0]:.3g}"
-        )
+        raise InputError(f"{where} in cycle {low + 1}", f"{mean[low + 1]:.3g}", f"above its start, {mean[0]:.3g}")
     third = max(len(steps) // 3, 1)
     bend = steps[-third:].mean() / steps[:third].mean()
     if not bend < STRAIGHT:

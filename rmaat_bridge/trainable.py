@@ -72,9 +72,7 @@ class BioModule(nn.Module):
         super().__init__()
         self.section = section
         names = fit.parameters if used is None else used
-        self.biology = nn.ModuleDict(
-            {name: BioValue(fit.parameters[name], fit.domain(name)) for name in names}
-        )
+        self.biology = nn.ModuleDict({name: BioValue(fit.parameters[name], fit.domain(name)) for name in names})
 
     def values(self) -> dict[str, Tensor]:
         """The present values, scalar tensors by name."""
