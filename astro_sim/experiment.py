@@ -93,9 +93,7 @@ def presets(model: str) -> dict[str, Any]:
     return getattr(importlib.import_module("astro_sim.presets"), MICRO[model][2])
 
 
-def _macro_protocol(
-    n_inputs: int, settings: Mapping[str, str], seed: int
-) -> tuple[protocols.Protocol, dict[str, str]]:
+def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tuple[protocols.Protocol, dict[str, str]]:
     """The protocol that `settings` describe, with defaults for any number of neurons."""
     left = dict(settings)
     kind = left.pop("protocol", "stp_cycles")

@@ -19,9 +19,7 @@ Array = NDArray[np.float64]
 
 def constants(parameters: MacroParameters) -> dict[str, Any]:
     """The numbers of `parameters` by name, time constants as Brian2 quantities."""
-    numbers = {
-        item.name: getattr(parameters, item.name) for item in fields(parameters) if "unit" in item.metadata
-    }
+    numbers = {item.name: getattr(parameters, item.name) for item in fields(parameters) if "unit" in item.metadata}
     return {name: value * b2.second if name.startswith("tau") else value for name, value in numbers.items()}
 
 
@@ -91,11 +89,11 @@ def run_brian2(
         order=-1,
     )
     network.add(group, recording)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            network.run(protocol.duration * b2.second)
-    except KeyboardInterrupt:
-        return f"interrupted at {float(network.t_):g} s"
+    with np.errstate(over="ignore", invalid="ignore"):
+        network.run(protocol.duration * b2.second)
+    reached = float(network.t / b2.second)
+    if not reasons and reached < protocol.duration - dt / 2:
+        return f"interrupted at {reached:g} s"  # on Ctrl-C Brian2 ends the run
     n_rows = protocol.duration / record_dt
     if not reasons and abs(n_rows - round(n_rows)) < 1e-9:
         record(round(n_rows) * record_dt)

@@ -79,9 +79,7 @@ class MacroState:
         return np.concatenate([self.x, self.s.ravel(), self.p_short.ravel(), self.p_long.ravel()])
 
 
-def right_hand_side(
-    parameters: MacroParameters, transport: Coupling | None = None
-) -> Callable[[Array, Array], Array]:
+def right_hand_side(parameters: MacroParameters, transport: Coupling | None = None) -> Callable[[Array, Array], Array]:
     """The function (y, b) → dy/dt over packed states, b of shape (n_inputs,).
 
     `transport` takes the place of the operator that the parameters describe.

@@ -110,8 +110,8 @@ class MacroParameters:
                 raise InputError(name, count, "a whole number >= 1")
             if self.layout == "sheet" and math.isqrt(count) ** 2 != count:
                 raise InputError(name, count, "a square number, as layout is sheet")
+        object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
         if self.coupling_kernel == "memories":
-            object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
             if not self.memories or {len(row) for row in self.memories} != {self.n_neurons} or self.n_pre:
                 raise InputError(
                     "memories", np.shape(self.memories), f"patterns of {self.n_neurons} numbers, and no n_pre"
@@ -153,9 +153,7 @@ class MacroParameters:
         if self.coupling_kernel == "memories":
             return MemoryCoupling(self.memories, self.coupling)
         post, pre = ((math.isqrt(n),) * 2 if self.layout == "sheet" else (n,) for n in self.shape)
-        return DistanceCoupling(
-            post, pre, self.coupling, self.coupling_length, self.coupling_kernel, self.border
-        )
+        return DistanceCoupling(post, pre, self.coupling, self.coupling_length, self.coupling_kernel, self.border)
 
     @cached_property
     def latching_margin(self) -> float:

@@ -133,7 +133,7 @@ def stp_cycles(
     if not 0 <= jitter_s < cycle_s - on_s:
         raise InputError("jitter_s", jitter_s, f"0 s or more, less than the pause of {cycle_s - on_s} s")
     amplitudes = _amplitudes(amplitude)
-    starts = np.arange(n_cycles) * float(cycle_s)
+    starts = np.asarray(np.arange(n_cycles) * float(cycle_s), dtype=np.float64)
     if jitter_s:
         starts = starts + np.random.default_rng(seed).uniform(0, jitter_s, n_cycles)
     description = {

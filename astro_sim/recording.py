@@ -19,9 +19,7 @@ REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
 def save_recording(recording: xr.Dataset, path: str | Path) -> Path:
     """Write a recording as NetCDF-4; an existing file is replaced only once the new one is whole."""
     path = Path(path)
-    compressed = {
-        name: {"zlib": True, "complevel": 4} for name, data in recording.data_vars.items() if data.ndim
-    }
+    compressed = {name: {"zlib": True, "complevel": 4} for name, data in recording.data_vars.items() if data.ndim}
     with replacing(path) as aside:
         recording.to_netcdf(aside, engine="h5netcdf", encoding=compressed)
     return path

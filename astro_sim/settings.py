@@ -108,9 +108,7 @@ def override(model: T, settings: Mapping[str, str]) -> tuple[T, dict[str, str]]:
     return (replace(model, **changes) if changes else model), left  # type: ignore[type-var]
 
 
-def arguments(
-    function: Callable[..., Any], settings: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def arguments(function: Callable[..., Any], settings: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Arguments of `function` among the settings, as values, and the settings that are none of its arguments.
 
     The name says the unit: ``duration_s``, ``duration`` and ``dt`` are in seconds, ``rate_hz`` in hertz.

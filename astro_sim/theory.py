@@ -1,0 +1,77 @@
+"""What theory says about the macro model: lengths and rates to hold a simulation against."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, cg
+
+from astro_sim.coupling import Coupling
+from astro_sim.errors import InputError
+from astro_sim.macro_parameters import MacroParameters
+
+Array = NDArray[np.float64]
+
+
+def increment_ratio(parameters: MacroParameters, cycle_s: float) -> float:
+    """Factor by which p_long's increment shrinks from one cycle to the next once the STP cycle repeats.
+
+    exp(−γˡ τ_cycle/τ_p^l): the p_long line is linear in p_long with a periodic input.
+    """
+    return math.exp(-parameters.rates["p_long"] * cycle_s)
+
+
+def point_response(transport: Coupling, leak: float, source: tuple[int, int]) -> Array:
+    """Steady p_short to a small steady drive of one process: (γˢ − T) p = δ, shape (n_post, n_pre).
+
+    Parameters
+    ----------
+    transport : Coupling
+        A symmetric T with spectral radius below `leak`.
+    leak : float
+        γˢ, above ρ(T).
+    source : tuple of int
+        The driven process.
+
+    Raises
+    ------
+    InputError
+        If there is no steady response.
+    """
+    if transport.spectral_radius >= leak:
+        raise InputError("leak_p_short", leak, f"more than the spectral radius {transport.spectral_radius:g}")
+    size = transport.shape[0] * transport.shape[1]
+    drive = np.zeros(transport.shape)
+    drive[source] = 1.0
+
+    def decay(p: Array) -> Array:
+        return leak * p - transport.apply(p.reshape(transport.shape)).ravel()
+
+    response, failed = cg(LinearOperator((size, size), decay, dtype=float), drive.ravel(), rtol=1e-13)
+    if failed:
+        raise InputError("leak_p_short", leak, "a value further above the spectral radius of T")
+    return response.reshape(transport.shape)
+
+
+def green_length(transport: Coupling, leak: float = 1.0, lags: tuple[int, int] = (2, 8)) -> float:
+    """Decay length of the point response of p_short along the presynaptic axis [grid steps].
+
+    It is longer than T's own ℓ, as what arrives is passed on again. On a line of processes with an exponential T
+    it is known in closed form: cosh(1/L) = cosh(1/ℓ) − (T₀/γˢ) sinh(1/ℓ).
+
+    Parameters
+    ----------
+    transport : Coupling
+        A symmetric T.
+    leak : float
+        γˢ.
+    lags : tuple of int
+        First and last distance of the fit of log p_short, in grid steps from the driven process in the middle.
+    """
+    middle = (transport.shape[0] // 2, transport.shape[1] // 2)
+    first, last = lags
+    if not 0 <= first < last <= transport.shape[1] - 1 - middle[1]:
+        raise InputError("lags", lags, f"two rising distances up to {transport.shape[1] - 1 - middle[1]}")
+    response = point_response(transport, leak, middle)
+    tail = response[middle[0], middle[1] + first : middle[1] + last + 1]
+    return float(-1 / np.polyfit(np.arange(first, last + 1), np.log(tail), 1)[0])

@@ -1,0 +1,112 @@
+"""Protocols: the input they describe, their totals, and what they refuse."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astro_sim import protocols
+from astro_sim.errors import InputError
+
+
+def test_stp_cycles_are_on_and_off_where_they_say():
+    p = protocols.stp_cycles(3, 45, 15, [1.0, 0.5])
+    assert p.duration == 135.0
+    assert p.at([0, 14.99, 15, 44.9, 45, 59.9, 60, 134]).tolist() == [
+        *[[1.0, 0.5]] * 2,
+        *[[0.0, 0.0]] * 2,
+        *[[1.0, 0.5]] * 2,
+        *[[0.0, 0.0]] * 2,
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 8),
+    cycle=st.floats(1, 60),
+    duty=st.floats(0.05, 0.9),
+    jitter=st.floats(0, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_jitter_moves_pulses_and_keeps_their_number_length_and_height(n, cycle, duty, jitter, seed):
+    on = cycle * duty
+    p = protocols.stp_cycles(n, cycle, on, [2.0], jitter_s=jitter * (cycle - on), seed=seed)
+    widths = np.diff(np.append(p.edges, p.duration))
+    assert (p.values[:, 0] * widths).sum() == pytest.approx(2.0 * n * on, abs=1e-6)
+    starts = p.edges[p.values[:, 0] > 0]
+    assert len(starts) == n
+    assert ((starts >= np.arange(n) * cycle - 1e-6) & (starts <= (np.arange(n) + 1) * cycle - on + 1e-6)).all()
+
+
+def test_same_seed_same_trains_other_seed_other_trains():
+    first, again, other = (protocols.poisson([5.0, 1.0], 20, 1.0, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.edges, again.edges) and np.array_equal(first.values, again.values)
+    assert len(first.edges) != len(other.edges) or not np.array_equal(first.edges, other.edges)
+
+
+def test_poisson_has_the_mean_of_its_rate():
+    """⟨b⟩ = rate · pulse · amplitude; 4000 s, so 4 standard errors of a Poisson count."""
+    rate, pulse, duration = np.array([0.5, 4.0]), 0.05, 4000.0
+    p = protocols.poisson(rate, duration, [2.0, 1.0], pulse_s=pulse, seed=3)
+    widths = np.diff(np.append(p.edges, duration))
+    mean = (p.values * widths[:, None]).sum(axis=0) / duration / [2.0, 1.0]
+    assert (np.abs(mean - rate * pulse) < 4 * pulse * np.sqrt(rate / duration)).all()
+
+
+def test_spike_times_add_up_where_pulses_overlap():
+    p = protocols.spike_times([[1.0, 1.03], []], 2.0, [1.0, 1.0], pulse_s=0.05)
+    assert p.at([0.5, 1.01, 1.04, 1.06, 1.09])[:, 0].tolist() == [0.0, 1.0, 2.0, 1.0, 0.0]
+    assert not p.values[:, 1].any()
+
+
+def test_ramp_has_the_integral_of_the_line():
+    p = protocols.ramp(10.0, [0.0, 1.0], [1.0, 0.0], resolution_s=0.3)
+    widths = np.diff(np.append(p.edges, p.duration))
+    assert (p.values * widths[:, None]).sum(axis=0) == pytest.approx([5.0, 5.0], rel=1e-12)
+    assert (np.diff(p.values[:, 0]) > 0).all()
+
+
+def test_array_holds_each_row():
+    rows = np.random.default_rng(0).normal(size=(5, 2))
+    assert np.array_equal(protocols.array(rows, 0.2).at(np.arange(5) * 0.2 + 0.1), rows)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), dt=st.sampled_from([0.01, 0.05, 0.25, 1.0]))
+def test_step_means_keep_the_integral_of_any_protocol(seed, dt):
+    p = protocols.poisson([3.0, 0.5], 10.0, [1.0, -0.5], pulse_s=0.13, seed=seed)
+    widths = np.diff(np.append(p.edges, p.duration))
+    means = p.step_means(dt)
+    assert means.shape == (round(10 / dt), 2)
+    assert means.sum(axis=0) * dt == pytest.approx((p.values * widths[:, None]).sum(axis=0), abs=1e-9)
+
+
+def test_step_means_of_aligned_edges_are_the_input_itself():
+    p = protocols.stp_cycles(6, 45, 15, [1.0, 0.5, 0.25])
+    means = p.step_means(0.025)
+    assert np.array_equal(means, p.at((np.arange(len(means)) + 0.5) * 0.025))
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: protocols.stp_cycles(0, 45, 15, [1.0]), "n_cycles"),
+        (lambda: protocols.stp_cycles(6, -45, 15, [1.0]), "cycle_s"),
+        (lambda: protocols.stp_cycles(6, 45, 45, [1.0]), "on_s"),
+        (lambda: protocols.stp_cycles(6, 45, 15, [1.0], jitter_s=31), "jitter_s"),
+        (lambda: protocols.stp_cycles(6, 45, 15, [np.nan]), "amplitude"),
+        (lambda: protocols.poisson([-1.0], 10, 1.0), "rate_hz"),
+        (lambda: protocols.poisson([], 10, 1.0), "rate_hz"),
+        (lambda: protocols.poisson([1.0], 0, 1.0), "duration_s"),
+        (lambda: protocols.poisson([1.0], 10, 1.0, pulse_s=0), "pulse_s"),
+        (lambda: protocols.spike_times([[11.0]], 10, 1.0), "times_s"),
+        (lambda: protocols.ramp(10, [0.0], [1.0, 2.0]), "amplitude"),
+        (lambda: protocols.ramp(10, [0.0], [1.0], resolution_s=20), "resolution_s"),
+        (lambda: protocols.array(np.empty((0, 3)), 1.0), "values"),
+        (lambda: protocols.Protocol("none", np.empty(0), np.empty((0, 1)), 0.0), "protocol"),
+        (lambda: protocols.Protocol("back", np.array([0.0, 2, 1]), np.ones((3, 1)), 3.0), "edges"),
+    ],
+)
+def test_protocols_that_cannot_be_are_refused_by_name(make, field):
+    with pytest.raises(InputError, match=f"^{field}: "):
+        make()

@@ -1,0 +1,59 @@
+"""Predictions about the macro model against closed forms and simulations."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from astro_sim.coupling import DistanceCoupling
+from astro_sim.errors import InputError
+from astro_sim.macro import simulate_macro
+from astro_sim.macro_parameters import MacroParameters
+from astro_sim.protocols import array
+from astro_sim.theory import green_length, increment_ratio, point_response
+
+
+@pytest.mark.parametrize(("length", "strength"), [(1.0, 0.2), (2.0, 0.1), (4.0, 0.1), (2.0, 0.01)])
+def test_green_length_on_a_line_is_the_closed_form(length, strength):
+    """cosh(1/L) = cosh(1/ℓ) − (T₀/γ) sinh(1/ℓ), far from the borders (1e-6)."""
+    expected = 1 / np.arccosh(np.cosh(1 / length) - strength * np.sinh(1 / length))
+    found = green_length(DistanceCoupling((1,), (161,), strength, length))
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found > length
+
+
+@pytest.mark.parametrize(
+    ("length", "rho", "expected"),
+    [(1, 0.25, 1.09), (1, 0.9, 2.45), (2, 0.5, 2.49), (2, 0.9, 4.90), (4, 0.25, 4.39), (4, 0.9, 10.6)],
+)
+def test_green_length_on_the_grid(length, rho, expected):
+    """31 × 31 processes: lengths found earlier with another solver, to their two decimals (0.5 %)."""
+    unit = DistanceCoupling((31,), (31,), 1.0, length)
+    transport = DistanceCoupling((31,), (31,), rho / unit.spectral_radius, length)
+    assert green_length(transport) == pytest.approx(expected, rel=5e-3)
+
+
+def test_point_response_is_where_the_simulation_settles():
+    """A weak point drive settles p_short in the shape of the point response (1e-3, what tanh bends).
+
+    Each process feeds itself back through its synapse, s = ψ(p), which takes `drive` off the leak.
+    """
+    p = MacroParameters(7, drive=0.01, theta="identity", gain=0.0, tau_p_short=0.5)
+    run = simulate_macro(p, array(np.array([[0.1, 0, 0, 0, 0, 0, 0]]), 20.0), backend="scipy")
+    response = point_response(p.transport, p.leak_p_short - p.drive, (0, 0))
+    settled = run.p_short.values[-1]
+    assert settled / settled[0, 0] == pytest.approx(response / response[0, 0], rel=1e-3)
+
+
+def test_increment_ratio():
+    p = MacroParameters(tau_p_long=120.0)
+    assert increment_ratio(p, 45.0) == pytest.approx(np.exp(-0.375), rel=1e-14)
+    assert increment_ratio(replace(p, leak_p_long=2.0), 45.0) == pytest.approx(np.exp(-0.75), rel=1e-14)
+
+
+def test_no_response_where_rest_is_unstable():
+    transport = DistanceCoupling((5,), (5,), 1.0, 1.0)
+    with pytest.raises(InputError, match=r"^leak_p_short: "):
+        point_response(transport, 1.0, (2, 2))
+    with pytest.raises(InputError, match=r"^lags: "):
+        green_length(DistanceCoupling((5,), (5,), 0.01, 1.0))
