@@ -16,6 +16,7 @@ _HOME = {
     "fit_presynaptic": "presynaptic",
     "fit_retention": "retention",
     "make_reference": "reference",
+    "sobol_indices": "sensitivity",
     "with_posterior": "trainable",
 }
 
