@@ -28,12 +28,11 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK.")] = None,
 ) -> None:
     """Train on a task and test on unseen examples: checkpoint, metrics, curves and floors."""
-    from rmaat.data.tasks import TASKS
+    from rmaat.data.tasks import find_task
     from rmaat.training.recipe import load_recipe
     from rmaat.training.run import train as run
 
-    if task not in TASKS:
-        raise InputError("--task", task, f"one of {', '.join(TASKS)}")
+    find_task(task)
     flags = {"seed": seed, "optimisation.steps": steps, "optimisation.minutes": minutes}
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(config or f"{task}-small", given | dict(map(_change, changes or [])))

@@ -55,9 +55,7 @@ class Grammar:
         if self.max_args < 2:
             raise InputError("max_args", self.max_args, "at least 2")
         if not 1 <= self.min_length < self.max_length - 1:
-            raise InputError(
-                "min_length", self.min_length, f"from 1 to max_length - 2 = {self.max_length - 2}"
-            )
+            raise InputError("min_length", self.min_length, f"from 1 to max_length - 2 = {self.max_length - 2}")
 
 
 OPERATOR_PROBABILITY = 0.25
@@ -182,9 +180,7 @@ def evaluate(expression: str | Iterable[int]) -> int:
         elif symbol.isdecimal() and len(symbol) == 1:
             stack[-1].append(int(symbol))
         else:
-            raise InputError(
-                f"symbol {place} of the expression", symbol, "a digit, an operator or its closing bracket"
-            )
+            raise InputError(f"symbol {place} of the expression", symbol, "a digit, an operator or its closing bracket")
     if len(stack) != 1 or len(stack[0]) != 2:
         raise InputError("expression", " ".join(symbols[:12]), "exactly one complete expression")
     return int(stack[0][1])
@@ -225,9 +221,7 @@ def read_tsv(path: str | Path) -> Sequences:
         for number, line in enumerate(file, start=2):
             columns = line.rstrip("\r\n").split("\t")
             if len(columns) != 2:
-                raise InputError(
-                    f"{path}: row {number}", f"{len(columns)} columns", "2 tab-separated columns"
-                )
+                raise InputError(f"{path}: row {number}", f"{len(columns)} columns", "2 tab-separated columns")
             try:
                 rows.append(encode(_symbols(columns[0])))
             except KeyError as error:
@@ -235,9 +229,7 @@ def read_tsv(path: str | Path) -> Sequences:
                     f"{path}: row {number}", error.args[0], "a digit, an operator or its closing bracket"
                 ) from None
             if columns[1] not in SYMBOLS[DIGIT : DIGIT + 10] or len(rows[-1]) == 0:
-                raise InputError(
-                    f"{path}: row {number}", columns[1][:80], "an expression and a digit from 0 to 9"
-                )
+                raise InputError(f"{path}: row {number}", columns[1][:80], "an expression and a digit from 0 to 9")
             labels.append(int(columns[1]))
     if not rows:
         raise InputError(str(path), "no rows", "at least one example")

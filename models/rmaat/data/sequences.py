@@ -81,9 +81,7 @@ class Sequences:
         """The examples at `indices`, copied into arrays of their own."""
         spans = (np.asarray(indices)[:, None] * self.parts + np.arange(self.parts)).ravel()
         rows = [self.tokens[self.offsets[i] : self.offsets[i + 1]] for i in spans]
-        picked = self.from_list(
-            rows, self.labels[indices].tolist(), self.vocab_size, self.num_labels, self.parts
-        )
+        picked = self.from_list(rows, self.labels[indices].tolist(), self.vocab_size, self.num_labels, self.parts)
         picked.about.update(self.about)
         return picked
 
@@ -148,9 +146,7 @@ class Sequences:
         wanted = "a folder of tokens.npy, offsets.npy, labels.npy and about.json"
         try:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-            arrays = {
-                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
-            }
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
             data = cls(**arrays, **about)
         except (OSError, ValueError, TypeError) as error:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None

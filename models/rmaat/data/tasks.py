@@ -1,20 +1,26 @@
-"""The tasks by name: how the examples of each are found, and how many labels and token ids it has."""
+"""The tasks by name: what each has to tell apart, and where its examples come from."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from astro_sim.errors import InputError
-from rmaat.data import listops
+from astro_sim.provenance import replacing
+from rmaat.data import audio, image, listops, pathfinder, pathfinder_files, text
 from rmaat.data.sequences import Sequences
+from rmaat.data.sources import Download, fetch, unpacked
 
 if TYPE_CHECKING:
-    from rmaat.training.recipe import DataRecipe
+    from rmaat.training.recipe import DataRecipe, Stage
+
+SPLITS = ("train", "validation", "test")
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,40 +33,151 @@ class Splits:
     stages: tuple[Sequences, ...] = ()
 
 
-def _listops(recipe: DataRecipe, seed: int) -> Splits:
-    stages = tuple(
-        listops.generate(
-            min(recipe.train, stage.steps * stage.batch_size),
-            derived_seed(seed, f"stage {i}"),
-            listops.Grammar(min_length=stage.min_length, max_length=stage.max_length),
-        )
-        for i, stage in enumerate(recipe.curriculum)
-    )
-    if recipe.folder:
-        folder = Path(recipe.folder)
-        files = (listops.read_tsv(folder / f"basic_{name}.tsv") for name in ("train", "val", "test"))
-        return Splits(*files, stages)
-    sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    drawn = (listops.generate(n, derived_seed(seed, name)) for name, n in sizes.items())
-    return Splits(*drawn, stages)
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Parameters
+    ----------
+    layout : str
+        The official layout, for people.
+    read : callable
+        From the folder (or file) in that layout to examples by split; a split of 10 % of the training
+        examples becomes the validation set where the layout has none.
+    generate : callable, optional
+        From number and seed to examples.
+    download : Download, optional
+        The official place.
+    shape : tuple of int, optional
+        Of the picture that a sequence is.
+    decode : callable, optional
+        From ids to text.
+    """
+
+    layout: str
+    read: Callable[[Path], dict[str, Sequences]]
+    generate: Callable[..., Sequences] | None = None
+    download: Download | None = None
+    shape: tuple[int, int] | None = None
+    decode: Callable[..., str] | None = None
+    sources: dict[str, Callable[[Path], dict[str, Sequences]]] = field(default_factory=dict)
 
 
-def derived_seed(seed: int, name: str) -> int:
-    """A seed of its own for each named use of one run's seed."""
-    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])
+def _listops(folder: Path) -> dict[str, Sequences]:
+    names = {"train": "train", "validation": "val", "test": "test"}
+    return {split: listops.read_tsv(folder / f"basic_{name}.tsv") for split, name in names.items()}
 
 
-TASKS: dict[str, Callable[[DataRecipe, int], Splits]] = {"listops": _listops}
+def _listops_drawn(n: int, seed: int, bounds: tuple[int, int] | None = None) -> Sequences:
+    grammar = listops.Grammar(min_length=bounds[0], max_length=bounds[1]) if bounds else None
+    return listops.generate(n, seed, grammar)
 
 
-def load_splits(task: str, recipe: DataRecipe, seed: int) -> Splits:
-    """Read or generate the three splits of `task`.
+_IMDB = Download("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a")
+_CIFAR = Download("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
+
+TASKS: dict[str, Task] = {
+    "listops": Task("basic_{train,val,test}.tsv", _listops, _listops_drawn, decode=listops.decode),
+    "text": Task("aclImdb/{train,test}/{neg,pos}/*.txt", text.read_imdb, download=_IMDB, decode=text.decode_bytes),
+    "retrieval": Task(
+        "new_aan_pairs.{train,eval,test}.tsv",
+        text.read_aan,
+        decode=text.decode_bytes,
+        sources={"20news": text.read_newsgroup_pairs},
+    ),
+    "image": Task("cifar-10 batches or .npz", image.read_images, download=_CIFAR, shape=(32, 32)),
+    "pathfinder": Task(
+        "{imgs,metadata}/<batch>", pathfinder_files.read_pathfinder, pathfinder.generate, shape=(32, 32)
+    ),
+    "mnist": Task(".npz of x_train, y_train, x_test, y_test", image.read_images, shape=(28, 28)),
+    "digits": Task("recordings/{digit}_{speaker}_{index}.wav", audio.read_spoken_digits),
+    "language": Task("a text file or wiki.{train,valid,test}.tokens", text.read_plain_text, decode=text.decode_bytes),
+}
+
+
+def find_task(name: str) -> Task:
+    """The task called `name`; InputError names the others."""
+    if name not in TASKS:
+        raise InputError("--task", name, f"one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, Sequences]:
+    """Examples by split from a folder or archive in the official layout, the validation split included.
+
+    Parameters
+    ----------
+    source : str, optional
+        Another layout that the task knows: ``"20news"`` for retrieval.
+
+    Raises
+    ------
+    InputError
+        If anything is missing or damaged; the message names file and row.
+    """
+    task = find_task(name)
+    if source is not None and source not in task.sources:
+        raise InputError("--source", source, f"one of {', '.join(task.sources) or '(none for this task)'}")
+    reader = task.sources[source] if source else task.read
+    with unpacked(path) as folder:
+        splits = reader(folder)
+    if "validation" not in splits:
+        splits["train"], splits["validation"] = splits["train"].split(VALIDATION_SHARE, seed=0)
+    for data in splits.values():
+        data.about.update(task=name, source=source or path.name)
+    return {split: splits[split] for split in SPLITS}
+
+
+def prepare(name: str, path: Path | None, source: str | None, out: Path) -> dict[str, Sequences]:
+    """Read (or download and read) a task's data and write its memory-mapped cache to ``out/<split>``."""
+    task = find_task(name)
+    if path is None:
+        if task.download is None:
+            raise InputError("--folder", None, f"a folder or archive in the layout {task.layout}")
+        path = fetch(task.download, out.parent / "downloads")
+    splits = read_layout(name, path, source)
+    with replacing(out) as room:
+        room.mkdir()
+        for split, data in splits.items():
+            data.save(room / split)
+    return {split: Sequences.open(out / split) for split in SPLITS}
+
+
+def default_folder(name: str) -> Path:
+    """Where `prepare` puts a task's cache: ``$RMAAT_DATA/<task>``, or ``data/<task>`` here."""
+    return Path(os.environ.get("RMAAT_DATA", "data")) / name
+
+
+def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
+    """The examples that a recipe trains and tests on: a cache, an official layout, or generated ones.
 
     Raises
     ------
     InputError
         If the task is unknown or its data are missing or damaged.
     """
-    if task not in TASKS:
-        raise InputError("--task", task, f"one of {', '.join(TASKS)}")
-    return TASKS[task](recipe, seed)
+    task = find_task(name)
+    stages = tuple(_stage(task, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
+    folder = Path(recipe.folder) if recipe.folder else default_folder(name)
+    if (folder / SPLITS[0] / "about.json").is_file():
+        return Splits(*(Sequences.open(folder / split) for split in SPLITS), stages)
+    if recipe.folder:
+        return Splits(**read_layout(name, folder, recipe.source), stages=stages)
+    if task.generate is None:
+        raise InputError("data", str(folder), f"a cache made by `rmaat data prepare {name}`, or --set data.folder")
+    sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
+    drawn = (task.generate(n, derived_seed(seed, split)) for split, n in sizes.items())
+    return Splits(*drawn, stages)
+
+
+def _stage(task: Task, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
+    if task.generate is not _listops_drawn:
+        raise InputError("data.curriculum", stage.max_length, "no stages; only ListOps is drawn at any length")
+    n = min(recipe.train, stage.steps * stage.batch_size)
+    bounds = stage.min_length, stage.max_length
+    return _listops_drawn(n, derived_seed(seed, f"stage {index}"), bounds)
+
+
+def derived_seed(seed: int, name: str) -> int:
+    """A seed of its own for each named use of one run's seed."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])

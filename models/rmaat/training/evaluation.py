@@ -41,9 +41,7 @@ def evaluate(
     model.eval()
     with fabric.autocast():
         for start in range(0, len(order), batch_size):
-            ids, lengths, labels = to_tensors(
-                data, order[start : start + batch_size], max_length, fabric.device
-            )
+            ids, lengths, labels = to_tensors(data, order[start : start + batch_size], max_length, fabric.device)
             logits = model(ids, lengths).logits.float()
             loss_mean.update(cross_entropy(logits, labels), len(labels))
             accuracy.update(logits, labels)

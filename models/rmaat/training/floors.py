@@ -16,9 +16,7 @@ def floors(task: str, train: Sequences, test: Sequences) -> dict[str, float]:
     keys = {"majority class": lambda data: np.zeros((len(data), 1), np.int64)}
     if task == "listops":
         keys |= {"root operator": root_operator, "root operator and its digits": root_and_digits}
-    return {
-        name: lookup_accuracy(key(train), train.labels, key(test), test.labels) for name, key in keys.items()
-    }
+    return {name: lookup_accuracy(key(train), train.labels, key(test), test.labels) for name, key in keys.items()}
 
 
 def lookup_accuracy(

@@ -29,9 +29,7 @@ class CurveLog:
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "metrics.csv"
         kept = (
-            [row for row in read_curves(self.path) if int(row["step"]) <= step]
-            if self.path.is_file() and step
-            else []
+            [row for row in read_curves(self.path) if int(row["step"]) <= step] if self.path.is_file() and step else []
         )
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -84,9 +82,7 @@ def draw_curves(csv_path: Path, out: Path, floors: dict[str, float]) -> None:
             )
     for name, value in floors.items():
         axes[1].axhline(100 * value, ls="--", lw=0.8, color="0.5")
-        axes[1].annotate(
-            name, (0.99, 100 * value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7
-        )
+        axes[1].annotate(name, (0.99, 100 * value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7)
     axes[0].set(xlabel="step", ylabel="cross-entropy (nats)")
     axes[1].set(xlabel="step", ylabel="accuracy (%)")
     axes[0].legend(frameon=False)

@@ -96,9 +96,7 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     packaged = CONFIGS / f"{source}.toml"
     path = packaged if packaged.is_file() else Path(source)
     if not path.is_file():
-        names = sorted(
-            entry.name.removesuffix(".toml") for entry in CONFIGS.iterdir() if entry.name.endswith(".toml")
-        )
+        names = sorted(entry.name.removesuffix(".toml") for entry in CONFIGS.iterdir() if entry.name.endswith(".toml"))
         raise InputError("--config", str(source), f"a TOML file or one of {', '.join(names)}")
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -103,13 +103,9 @@ def _make_room(out: Path, recipe: Recipe, parameters: BioParameters, resume: boo
         raise InputError("--out", str(out), "a folder")
     if noted.is_file():
         if resume and json.loads(noted.read_text(encoding="utf-8")) != about:
-            raise InputError(
-                "--resume", str(out), "a folder of a run with the same recipe and bio-parameters"
-            )
+            raise InputError("--resume", str(out), "a folder of a run with the same recipe and bio-parameters")
         if not resume and not (out / "result.json").is_file():
-            raise InputError(
-                "--out", str(out), "a folder without an unfinished run (--resume continues this one)"
-            )
+            raise InputError("--out", str(out), "a folder without an unfinished run (--resume continues this one)")
     if not resume or not noted.is_file():
         for name in ("states", "checkpoint"):
             shutil.rmtree(out / name, ignore_errors=True)

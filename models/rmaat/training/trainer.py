@@ -28,6 +28,7 @@ from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
 ROWS_PER_RUN = 200
+BETAS = (0.9, 0.98)  # a short memory of squared gradients suits short runs and growing lengths
 
 
 def learning_rate_share(progress: float, warmup: float) -> float:
@@ -54,20 +55,16 @@ class Trainer:
         A launched one; the default is one device of the best kind there is.
     """
 
-    def __init__(
-        self, recipe: Recipe, splits: Splits, model: nn.Module, out: Path, fabric: Fabric | None = None
-    ):
+    def __init__(self, recipe: Recipe, splits: Splits, model: nn.Module, out: Path, fabric: Fabric | None = None):
         self.recipe, self.splits, self.out = recipe, splits, Path(out)
         self.options = options = recipe.optimisation
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
         sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
         for size, data in zip(sizes, (*splits.stages, splits.train), strict=True):
             if size % self.fabric.world_size or size > len(data):
-                allowed = (
-                    f"a multiple of the {self.fabric.world_size} processes, at most {len(data)} examples"
-                )
+                allowed = f"a multiple of the {self.fabric.world_size} processes, at most {len(data)} examples"
                 raise InputError("batch_size", size, allowed)
-        optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate)
+        optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate, betas=BETAS)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self.average = None
         if options.average:
@@ -105,9 +102,7 @@ class Trainer:
                         self.fabric.backward(loss / options.accumulate)
                     loss_mean.update(loss.detach())
                     accuracy.update(logits.detach(), labels)
-                self.fabric.clip_gradients(
-                    self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False
-                )
+                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
                 if self.average:
@@ -124,12 +119,8 @@ class Trainer:
                     accuracy.reset()
                     if curves:
                         lr = self.optimizer.param_groups[0]["lr"]
-                        curves.write(
-                            step, "train", **values, learning_rate=lr, tokens_per_s=rate, **self._usage()
-                        )
-                    said = (
-                        f"loss {values['loss']:.3f}  accuracy {values['accuracy']:.1%}  {rate:,.0f} tokens/s"
-                    )
+                        curves.write(step, "train", **values, learning_rate=lr, tokens_per_s=rate, **self._usage())
+                    said = f"loss {values['loss']:.3f}  accuracy {values['accuracy']:.1%}  {rate:,.0f} tokens/s"
                     bar.update(task, said=said)
                 bar.update(task, completed=step)
                 if step % options.evaluate_every == 0 or step == options.steps or self._time_is_up():
@@ -145,9 +136,7 @@ class Trainer:
 
     def evaluate(self, data: Sequences) -> dict[str, float]:
         """Loss (nats) and accuracy of the averaged weights on `data`."""
-        return evaluate(
-            self._averaged, data, self.options.batch_size, self.recipe.data.max_length, self.fabric
-        )
+        return evaluate(self._averaged, data, self.options.batch_size, self.recipe.data.max_length, self.fabric)
 
     def save(self) -> None:
         """Write the averaged weights and their configuration to ``checkpoint/``."""
@@ -168,9 +157,7 @@ class Trainer:
             done = max(0, done - count)
         yield from self._endless(self.splits.train, self.options.batch_size, done)
 
-    def _endless(
-        self, data: Sequences, batch_size: int, done: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _endless(self, data: Sequences, batch_size: int, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         epoch, skip = divmod(done, len(data) // batch_size)
         while True:
             batches = length_bucketed_batches(data.lengths, batch_size, self.recipe.seed, epoch)

@@ -1,0 +1,49 @@
+"""`rmaat data`: prepare a task's data once, look at them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Prepare a task's data; look at them.", no_args_is_help=True)
+
+TaskArgument = Annotated[str, typer.Argument(help="listops, text, retrieval, image, pathfinder, mnist, …")]
+
+
+@app.command()
+def prepare(
+    task: TaskArgument,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Folder or archive in the official layout; else downloaded.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the cache goes; else data/TASK.")] = None,
+) -> None:
+    """Read a data set once and keep it as memory-mapped arrays."""
+    from rich.console import Console
+
+    from rmaat.data import tasks
+
+    out = out or tasks.default_folder(task)
+    with Console().status(f"reading {folder or task}"):
+        splits = tasks.prepare(task, folder, source, out)
+    for name, data in splits.items():
+        print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")
+    print(f"cache: {out}")
+
+
+@app.command()
+def inspect(
+    task: TaskArgument,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Cache or official layout.")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "train",
+    count: Annotated[int, typer.Option("--count", min=1, max=64, help="Examples to show.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of generated examples and of the choice.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Where pictures go.")] = Path("runs/inspect"),
+) -> None:
+    """Print how many examples there are, their lengths and labels, and show some of them."""
+    from rmaat.data.inspection import describe, load_one, show
+
+    data = load_one(task, folder, split, seed)
+    for line in (*describe(data), *show(task, data, count, seed, out)):
+        print(line)

@@ -1,0 +1,104 @@
+"""Where data come from: a folder, an archive, or the official place on the network."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+from astro_sim.errors import InputError
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
+
+
+@dataclass(frozen=True)
+class Download:
+    """An archive on the network; `md5` is the checksum its makers publish, None where they publish none."""
+
+    url: str
+    md5: str | None = None
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A folder's own path, or the inside of an archive in a temporary folder.
+
+    An archive with a single folder at its top yields that folder.
+
+    Raises
+    ------
+    InputError
+        If the archive is damaged or holds paths that lead outside of it.
+    """
+    if not path.name.endswith(ARCHIVES):
+        yield path
+        return
+    if not path.is_file():
+        raise InputError("archive", str(path), "an existing file")
+    with tempfile.TemporaryDirectory() as room:
+        try:
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(room)
+            else:
+                with tarfile.open(path) as archive:
+                    archive.extractall(room, filter="data")
+        except (OSError, EOFError, ValueError, tarfile.TarError, zipfile.BadZipFile) as error:
+            raise InputError("archive", str(path), f"an undamaged archive ({error})") from None
+        except Exception as error:  # lzma and zlib raise errors of their own
+            raise InputError("archive", str(path), f"an undamaged archive ({error})") from None
+        inside = list(Path(room).iterdir())
+        yield inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(room)
+
+
+def fetch(download: Download, folder: Path) -> Path:
+    """Download into `folder`; a broken-off download is continued, a whole one is used as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no network, or the checksum differs (the file is then removed).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder / download.url.rsplit("/", 1)[1]
+    part = whole.with_name(whole.name + ".part")
+    if not whole.is_file():
+        done = part.stat().st_size if part.is_file() else 0
+        request = urllib.request.Request(download.url, headers={"Range": f"bytes={done}-"} if done else {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                resumed = response.status == 206
+                total = int(response.headers.get("Content-Length", 0)) + (done if resumed else 0)
+                with part.open("ab" if resumed else "wb") as file, Progress() as bar:
+                    task = bar.add_task(whole.name, total=total or None, completed=done if resumed else 0)
+                    while block := response.read(1 << 20):
+                        file.write(block)
+                        bar.advance(task, len(block))
+        except (urllib.error.URLError, OSError) as error:
+            allowed = f"a reachable address ({error}); or download it yourself and give its path with --folder"
+            raise InputError("download", download.url, allowed) from None
+        if total and part.stat().st_size != total:
+            raise InputError("download", download.url, f"{total} bytes; run the command again to continue")
+        _check(part, download)
+        shutil.move(part, whole)
+    return whole
+
+
+def _check(path: Path, download: Download) -> None:
+    if download.md5 is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != download.md5:
+        path.unlink()
+        raise InputError("checksum", found, f"MD5 {download.md5} of {download.url}; the file was removed")
