@@ -1,17 +1,23 @@
 """Integer arithmetic of a Loihi-2-style core: 24-bit state, rounding shifts, tables; every target uses these.
 
-All numbers are int64 arrays that stand for real values by a fixed exponent: `value = integer * 2**-exponent`.
-Intermediate results are wide; whatever a neuron keeps or sends is saturated to 24 bits, and each value that had to be
-cut is counted under the name of the place where it happened.
+All numbers are whole and stand for real values by a fixed exponent: ``value = integer * 2**-exponent``.
+Intermediate results are wide; whatever a neuron keeps or sends is saturated to 24 bits, and each value that
+had to be cut is counted under the name of the place where it happened.
+
+The functions take int64 arrays, or float64 arrays that hold whole numbers: both are exact as long as no
+intermediate result reaches 2^53, and float64 is several times faster where an array is large.
 """
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Integers = NDArray[np.int64]
+Integers = NDArray[Any]
+"""Whole numbers in int64 or float64."""
 
 STATE_BITS = 24
 LIMIT = 2 ** (STATE_BITS - 1) - 1
@@ -32,25 +38,32 @@ def saturate(x: Integers, place: str, counts: Counter) -> Integers:
 
 
 def round_shift(x: Integers, shift: ArrayLike) -> Integers:
-    """`x * 2**-shift`, halves rounded up; a negative shift moves left.
+    """``x * 2**-shift``, halves rounded up; a negative shift moves left.
 
     Parameters
     ----------
-    x : int64 array
+    x : array
     shift : int or int64 array that broadcasts against `x`
     """
     shift = np.asarray(shift, dtype=np.int64)
+    if x.dtype.kind == "f":
+        return _rounded_up(x * np.ldexp(1.0, -shift))
     right = np.maximum(shift, 0)
     half = (np.int64(1) << right) >> 1
     return ((x << np.maximum(-shift, 0)) + half) >> right
 
 
-def exact_matmul(x: Integers, weight: Integers) -> Integers:
-    """Integer matrix product: through float64 BLAS where no partial sum can reach 2^53, in int64 otherwise."""
-    bound = float(np.abs(x).max(initial=0)) * float(np.abs(weight).max(initial=0)) * x.shape[-1]
-    if bound >= 2.0**53:
-        return np.matmul(x.astype(np.int64), weight.astype(np.int64))
-    return np.matmul(x.astype(np.float64), weight.astype(np.float64)).astype(np.int64)
+def multiply_shift(x: Integers, multiplier: Integers, shift: ArrayLike) -> Integers:
+    """``x * multiplier * 2**-shift``, halves rounded up."""
+    if x.dtype.kind == "f":
+        return _rounded_up(x * (multiplier * np.ldexp(1.0, -np.asarray(shift, np.int64))))
+    return round_shift(x * multiplier, shift)
+
+
+def _rounded_up(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nearest whole numbers, halves up, in place."""
+    x += 0.5
+    return np.floor(x, out=x)
 
 
 @dataclass(frozen=True)
@@ -73,10 +86,15 @@ class Linear:
     multiplier: Integers
     shift: Integers
 
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """The weight in float64; a product with 24-bit messages is exact up to 2^22 inputs."""
+        return self.weight.astype(np.float64)
+
     def rescale(self, total: Integers, place: str, counts: Counter) -> Integers:
         """From the sum of the synapses to the output, both saturated."""
         total = saturate(total + self.bias, f"{place}.sum", counts)
-        return saturate(round_shift(total * self.multiplier, self.shift), place, counts)
+        return saturate(multiply_shift(total, self.multiplier, self.shift), place, counts)
 
 
 @dataclass(frozen=True)
@@ -100,16 +118,26 @@ class Curve:
     step_bits: Integers
     tail_shift: Integers
 
+    @cached_property
+    def high(self) -> int:
+        """Input integer of the last node."""
+        return int(self.low) + ((len(self.table) - 1) << int(self.step_bits))
+
+    @cached_property
+    def every(self) -> Integers:
+        """The interpolated value at every input from `low` to `high`."""
+        x = np.arange(self.high - int(self.low) + 1)
+        index = np.minimum(x >> self.step_bits, len(self.table) - 2)
+        fraction = x - (index << self.step_bits)
+        left = self.table[index]
+        return left + round_shift((self.table[index + 1] - left) * fraction, self.step_bits)
+
     def __call__(self, x: Integers) -> Integers:
         """Values at `x`, of any shape."""
-        steps = len(self.table) - 1
-        offset = np.maximum(x - self.low, 0)
-        inside = np.minimum(offset, (np.int64(steps) << self.step_bits))
-        index = np.minimum(inside >> self.step_bits, steps - 1)
-        fraction = inside - (index << self.step_bits)
-        left = self.table[index]
-        rise = round_shift((self.table[index + 1] - left) * fraction, self.step_bits)
-        return left + rise + round_shift(offset - inside, self.tail_shift)
+        inside = np.clip(x, int(self.low), self.high) - int(self.low)
+        beyond = round_shift(np.maximum(x - self.high, 0), self.tail_shift)
+        beyond += self.every[inside.astype(np.intp)]
+        return beyond
 
 
 @dataclass(frozen=True)
@@ -186,6 +214,7 @@ class Octaves:
 
 def _leading_bit(x: Integers) -> tuple[Integers, Integers]:
     """n and the 23 bits of f - 1 in `x = 2**n · f`, 1 <= f < 2."""
+    x = x.astype(np.int64)
     n = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
     return n, (x << (STATE_BITS - 1 - n)) - (np.int64(1) << (STATE_BITS - 1))
 
@@ -225,12 +254,12 @@ class Norm:
 
     def __call__(self, x: Integers, place: str, counts: Counter) -> Integers:
         """Normalise the last axis of `x`, (..., width)."""
-        mean = round_shift(x.sum(-1, keepdims=True) * self.mean_multiplier, self.mean_shift)
+        mean = multiply_shift(x.sum(-1, keepdims=True), self.mean_multiplier, self.mean_shift)
         centred = x - mean
         squares = round_shift(centred * centred, self.square_shift).sum(-1, keepdims=True)
         mantissa, shift = self.root(saturate(squares + self.epsilon, f"{place}.squares", counts))
-        unit = round_shift(centred * mantissa, shift + (self.square_shift >> 1) - UNIT_BITS)
-        return saturate(round_shift(unit * self.gain, self.gain_shift) + self.bias, place, counts)
+        unit = multiply_shift(centred, mantissa, shift + self.square_shift // 2 - UNIT_BITS)
+        return saturate(multiply_shift(unit, self.gain, self.gain_shift) + self.bias, place, counts)
 
 
 def _rounded(x: np.ndarray) -> Integers:

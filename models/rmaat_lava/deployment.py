@@ -81,9 +81,7 @@ class Deployment:
         except InputError:
             raise
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(
-                "deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})"
-            ) from None
+            raise InputError("deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})") from None
 
 
 def quantize(

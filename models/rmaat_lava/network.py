@@ -52,9 +52,7 @@ class ClassifierNetwork:
     def saturated(self) -> int:
         """Values that had to be cut to 24 bits, in all processes."""
         counters = [self.embedding.saturated, self.retention.saturated, self.readout.saturated]
-        counters += [
-            counter for layer in self.layers for counter in (layer.write_saturated, layer.read_saturated)
-        ]
+        counters += [counter for layer in self.layers for counter in (layer.write_saturated, layer.read_saturated)]
         return int(sum(counter.get()[0] for counter in counters))
 
 
@@ -74,9 +72,7 @@ def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
     settings : mapping
         ``probe`` (bool).
     """
-    program = rebuild(
-        {name.removeprefix("program."): a for name, a in arrays.items() if name.startswith("program.")}
-    )
+    program = rebuild({name.removeprefix("program."): a for name, a in arrays.items() if name.startswith("program.")})
     lengths = arrays["lengths"]
     network = ClassifierNetwork(program, [row[:n] for row, n in zip(arrays["inputs"], lengths, strict=True)])
     steps = time_steps(program, lengths)

@@ -221,9 +221,7 @@ def rebuild(arrays: Mapping[str, np.ndarray], kind: Any = Program, prefix: str =
         hints = get_type_hints(kind)
         return kind(
             **{
-                field.name: rebuild(
-                    arrays, hints[field.name], f"{prefix}.{field.name}" if prefix else field.name
-                )
+                field.name: rebuild(arrays, hints[field.name], f"{prefix}.{field.name}" if prefix else field.name)
                 for field in fields(kind)
             }
         )

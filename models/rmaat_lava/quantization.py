@@ -38,6 +38,8 @@ FINEST = 18
 """Largest exponent: a range that happens to be tiny is not blown up without end."""
 RATIO_SHIFT = 24
 """Largest scale of φ(q) H / C: with it no product leaves 53 bits."""
+MAX_HEAD_DIM = 128
+"""Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
 PHI_NODES_PER_UNIT = 5
 """log2 of the nodes of φ's table in one unit of its argument; it starts at -8."""
 PHI_LOW = -8
@@ -74,6 +76,8 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     for field, allowed in (("mixer", "astromorphic"), ("causal", False)):
         if getattr(config, field) != allowed:
             raise InputError(field, getattr(config, field), f"{allowed!r}, for a model to be deployed")
+    if config.head_dim > MAX_HEAD_DIM:
+        raise InputError("dim / heads", config.head_dim, f"at most {MAX_HEAD_DIM}, for a model to be deployed")
     for name, parameter in classifier.named_parameters():
         if not torch.isfinite(parameter).all():
             raise InputError(name, "values that are not finite", "finite weights")
@@ -161,9 +165,7 @@ class _Builder:
             self.exponents[f"layers.{i}.y"] = _fit(largest, STATE)
         self.exponents[f"layers.{layers}.x"] = _fit(self.ranges[f"layers.{layers}.x"], STATE)
 
-    def _linear(
-        self, name: str, weight: torch.Tensor, bias: torch.Tensor | None, message: int, out: int
-    ) -> Linear:
+    def _linear(self, name: str, weight: torch.Tensor, bias: torch.Tensor | None, message: int, out: int) -> Linear:
         """Weights (out, in) at 8 bits; messages come at exponent `message`, outputs leave at `out`."""
         scale = _numpy(weight_scale(weight, self.per_channel))
         multiplier, shift = _multipliers(scale[:, 0] * 2.0 ** (out - message))
@@ -221,12 +223,8 @@ class _Builder:
         message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()})
 
         # the sums H = Σ φ(k) v and φ(q) H may fill the state; the two factors of each get equally many bits
-        phi_k, phi_q, weights_range = (
-            self.ranges[f"{name}.{part}"] for part in ("phi_k", "phi_q", "weights")
-        )
-        e_k, e_v = _split(
-            _fit(self.ranges[f"{name}.written"], STATE + 0.5, 24), phi_k, self.ranges[f"{name}.value"]
-        )
+        phi_k, phi_q, weights_range = (self.ranges[f"{name}.{part}"] for part in ("phi_k", "phi_q", "weights"))
+        e_k, e_v = _split(_fit(self.ranges[f"{name}.written"], STATE + 0.5, 24), phi_k, self.ranges[f"{name}.value"])
         e_k = min(e_k, _fit(self.ranges[f"{name}.activity"], STATE)) if attention.presynaptic else e_k
         e_q, e_h = _split(_fit(self.ranges[f"{name}.numerator"], STATE, 24), phi_q, weights_range)
         e_h = min(e_h, e_k + e_v)
@@ -234,16 +232,12 @@ class _Builder:
 
         e_in = {part: min(_fit(self.ranges[f"{name}.{part}"], STATE), 12) for part in ("query", "key")}
         linear = {
-            part: self._linear(
-                f"{name}.{part}", weights[part], biases[part], message, (e_in | {"value": e_v})[part]
-            )
+            part: self._linear(f"{name}.{part}", weights[part], biases[part], message, (e_in | {"value": e_v})[part])
             for part in weights
         }
         response, to_stream = self._response(name, attention, e_k, e_q, e_h)
         raw = self._heads(f"{name}.attended", attention.heads) / to_stream
-        ratio_shift = (
-            np.array([_fit(x, STATE, RATIO_SHIFT) for x in raw]) if response else np.zeros(attention.heads)
-        )
+        ratio_shift = np.array([_fit(x, STATE, RATIO_SHIFT) for x in raw]) if response else np.zeros(attention.heads)
         multiplier, shift = _multipliers(to_stream * 2.0 ** (stream - ratio_shift), each=True)
         with torch.no_grad():
             table = _numpy(twin._table(attention)) * 2.0**e_k
@@ -258,9 +252,7 @@ class _Builder:
         )
         return Layer(
             write,
-            self._read(
-                i, message, linear["query"], e_in["query"], bool(response), ratio_shift, multiplier, shift
-            ),
+            self._read(i, message, linear["query"], e_in["query"], bool(response), ratio_shift, multiplier, shift),
         )
 
     def _response(
@@ -270,9 +262,7 @@ class _Builder:
         heads, places = attention.heads, attention.places
         if not attention.presynaptic:
             return (), np.full(heads, 2.0 ** -(e_q + e_h) / places)
-        e_g = min(
-            _fit(self.ranges[f"{name}.g"], MESSAGE, 24), _fit(self.ranges[f"{name}.c"], STATE, 40) - e_q
-        )
+        e_g = min(_fit(self.ranges[f"{name}.g"], MESSAGE, 24), _fit(self.ranges[f"{name}.c"], STATE, 40) - e_q)
         activity = torch.from_numpy(Octaves.nodes() * 2.0**-e_k).float()
         with torch.no_grad():
             g = attention._g(activity.expand(1, heads, 1, -1))[0, :, 0]
@@ -306,18 +296,14 @@ class _Builder:
             shift=shift,
             norm=self._norm(block.attention_norm, f"{name}.norm", stream, y),
             ffn_shift=_rounded(y - ffn_message),
-            ffn_in=self._linear(
-                f"{name}.ffn_in", block.ffn_in.weight, block.ffn_in.bias, ffn_message, hidden
-            ),
+            ffn_in=self._linear(f"{name}.ffn_in", block.ffn_in.weight, block.ffn_in.bias, ffn_message, hidden),
             ffn_out=self._linear(f"{name}.ffn_out", block.ffn_out.weight, block.ffn_out.bias, hidden, y),
             ffn_norm=self._norm(block.ffn_norm, f"{name}.ffn_norm", y, out),
         )
 
     def _norm(self, norm: nn.Module, name: str, e_in: int, e_out: int) -> Norm:
         width = norm.weight.shape[0]
-        square_shift = 2 * max(
-            0, int(np.ceil((np.log2(self.ranges[f"{name}.squares"]) + 2 * e_in - STATE) / 2))
-        )
+        square_shift = 2 * max(0, int(np.ceil((np.log2(self.ranges[f"{name}.squares"]) + 2 * e_in - STATE) / 2)))
         mean_multiplier, mean_shift = _multipliers(np.array(1.0 / width))
         gain, gain_shift = _multipliers(_numpy(norm.weight) * np.sqrt(width) * 2.0 ** (e_out - UNIT_BITS))
         return Norm(
@@ -345,9 +331,7 @@ class _Builder:
             mean_shift=_rounded(summand - pool),
             share=_rounded(self._shares() * 2**MULTIPLIER_BITS),
             message_shift=_rounded(pool - message),
-            classifier=self._linear(
-                "classifier", weight, bias, message, _fit(self.ranges["classifier"], STATE)
-            ),
+            classifier=self._linear("classifier", weight, bias, message, _fit(self.ranges["classifier"], STATE)),
         )
 
 

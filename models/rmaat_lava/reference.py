@@ -15,7 +15,7 @@ from rmaat_lava.arithmetic import (
     MULTIPLIER_BITS,
     Integers,
     Linear,
-    exact_matmul,
+    multiply_shift,
     round_shift,
     saturate,
 )
@@ -24,7 +24,8 @@ from rmaat_lava.program import Program, Read, Write
 Probe = Callable[[str, int, np.ndarray, Integers], None]
 """Called with a name, the segment from 1, the rows of the batch, and the values."""
 
-BATCH = 64
+PLACES_AT_ONCE = 512
+"""Places of one segment that run as one batch: their arrays stay in the processor's cache."""
 
 
 def classify(
@@ -50,7 +51,7 @@ def classify(
     """
     logits = np.zeros((len(inputs), program.labels), np.int64)
     order = np.argsort(lengths, kind="stable") if probe is None else np.arange(len(inputs))
-    size = BATCH if probe is None else max(len(inputs), 1)
+    size = max(PLACES_AT_ONCE // program.places, 1) if probe is None else len(inputs)
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         logits[rows] = _Batch(program, lengths[rows], counts, probe).run(inputs[rows, : lengths[rows].max()])
@@ -66,14 +67,14 @@ class _Batch:
 
     def run(self, inputs: Integers) -> Integers:
         program, size, first = self.program, self.program.segment_length, self.program.memory_tokens
-        memory = np.broadcast_to(program.retention.initial, (len(inputs), first, program.dim)).copy()
-        pool = np.zeros((len(inputs), len(program.readout.classifier.weight)), np.int64)
+        memory = np.tile(program.retention.initial.astype(float), (len(inputs), 1, 1))
+        pool = np.zeros((len(inputs), len(program.readout.classifier.weight)))
         for t in range(1, int(self.segments.max()) + 1):
             rows = np.flatnonzero(self.segments >= t)
             piece = inputs[rows, (t - 1) * size : t * size]
             exists = np.arange(piece.shape[1]) < (self.lengths[rows] - (t - 1) * size)[:, None]
             valid = np.concatenate([np.ones((len(rows), first), bool), exists], axis=1)
-            x = np.zeros((*valid.shape, program.dim), np.int64)
+            x = np.zeros((*valid.shape, program.dim))
             x[:, :first] = self.enter_memory(memory[rows], self.segments[rows], t)
             x[:, first:][exists] = self.embed(piece, exists)
             for index, layer in enumerate(program.layers):
@@ -88,10 +89,10 @@ class _Batch:
 
     def see(self, name: str, t: int, rows: np.ndarray, values: Integers) -> None:
         if self.probe is not None:
-            self.probe(name, t, rows, values)
+            self.probe(name, t, rows, values.astype(np.int64))
 
     def dense(self, linear: Linear, x: Integers, place: str) -> Integers:
-        return linear.rescale(exact_matmul(x, linear.weight), place, self.counts)
+        return linear.rescale(x @ linear.matrix, place, self.counts)
 
     def enter_memory(self, memory: Integers, segments: Integers, t: int) -> Integers:
         """Memory at its places of segment t: scaled (but for the first), then marked; (rows, M, dim)."""
@@ -104,9 +105,7 @@ class _Batch:
         """The tokens that exist, (count, dim)."""
         linear, position = self.program.embedding.linear, self.program.embedding.position
         tokens = piece[exists]
-        total = (
-            linear.weight[tokens].astype(np.int64) if piece.ndim == 2 else exact_matmul(tokens, linear.weight)
-        )
+        total = linear.matrix[tokens] if piece.ndim == 2 else tokens @ linear.matrix
         x = linear.rescale(total, "embedding.linear", self.counts)
         return saturate(x + position[np.nonzero(exists)[1]], "embedding", self.counts)
 
@@ -119,7 +118,7 @@ class _Batch:
         k = self.by_head(saturate(w.phi(k), f"{place}.phi", self.counts), valid)
         v = self.by_head(self.dense(w.value, message, f"{place}.value"), valid)
         written = k + w.astrocytic[:, : valid.shape[1]] * valid[:, None, :, None]
-        weights, activity = exact_matmul(written.swapaxes(-1, -2), v), k.sum(2)
+        weights, activity = written.swapaxes(-1, -2) @ v, k.sum(2)
         for row in self.may_saturate(written, v):
             stream = self.stream(valid[row])
             weights[row] = self.running_sum(
@@ -136,10 +135,9 @@ class _Batch:
         """Rows in which some partial sum of H or G could leave the state, by two bounds, the cheap one first."""
         largest = np.abs(v).max((1, 2, 3))
         rows = np.flatnonzero(written.sum(2).max((1, 2)) * np.maximum(largest, 1) > LIMIT)
-        bound = np.maximum(
-            exact_matmul(written[rows].swapaxes(-1, -2), np.abs(v[rows])).max((1, 2, 3), initial=0),
-            written[rows].sum(2).max((1, 2), initial=0),
-        )
+        row = written[rows]
+        sums = (row.swapaxes(-1, -2) @ np.abs(v[rows])).max((1, 2, 3), initial=0)
+        bound = np.maximum(sums, row.sum(2).max((1, 2), initial=0))
         return rows[bound > LIMIT]
 
     def stream(self, valid: np.ndarray) -> np.ndarray:
@@ -149,36 +147,32 @@ class _Batch:
 
     def running_sum(self, terms: Iterable[Integers], place: str) -> Integers:
         """A sum that saturates at each term."""
-        total = np.zeros(1, np.int64)
+        total = np.zeros(1)
         for term in terms:
             total = saturate(total + term, place, self.counts)
         return total
 
-    def read(
-        self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str
-    ) -> Integers:
+    def read(self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str) -> Integers:
         """Outputs of the layer at the places that exist, (count, dim)."""
         heads = len(r.multiplier)
         q = self.dense(r.query, round_shift(x[valid], r.message_shift), f"{place}.query")
         q = self.by_head(saturate(r.phi(q), f"{place}.phi", self.counts), valid)
-        ratio = _at(saturate(exact_matmul(q, weights), f"{place}.numerator", self.counts), valid)
+        ratio = _at(saturate(q @ weights, f"{place}.numerator", self.counts), valid)
         if r.reciprocal:
-            c = _at(saturate(exact_matmul(q, g[..., None]), f"{place}.c", self.counts), valid)
+            c = _at(saturate(q @ g[..., None], f"{place}.c", self.counts), valid)
             mantissa, shift = r.reciprocal[0](c)
-            ratio = round_shift(ratio * mantissa, shift - r.ratio_shift[:, None])
+            ratio = multiply_shift(ratio, mantissa, shift - r.ratio_shift[:, None])
             ratio = saturate(ratio, f"{place}.ratio", self.counts)
-        attended = round_shift(ratio * r.multiplier[:, None], r.shift[:, None])
+        attended = multiply_shift(ratio, r.multiplier[:, None], r.shift[:, None])
         attended = attended.reshape(len(attended), heads * q.shape[-1])
-        y = r.norm(
-            saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts
-        )
+        y = r.norm(saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts)
         hidden = self.dense(r.ffn_in, round_shift(y, r.ffn_shift), f"{place}.ffn_in")
         out = self.dense(r.ffn_out, np.maximum(hidden, 0), f"{place}.ffn_out")
         return r.ffn_norm(saturate(y + out, f"{place}.ffn", self.counts), f"{place}.ffn_norm", self.counts)
 
     def by_head(self, x: Integers, valid: np.ndarray) -> Integers:
         """(count, dim) to (rows, heads, places, head_dim), 0 at places that do not exist."""
-        full = np.zeros((*valid.shape, x.shape[-1]), np.int64)
+        full = np.zeros((*valid.shape, x.shape[-1]))
         full[valid] = x
         return full.reshape(*valid.shape, self.program.heads, -1).swapaxes(1, 2)
 
@@ -198,9 +192,7 @@ class _Batch:
         for row in np.flatnonzero(np.abs(terms).max((1, 2)) * count > LIMIT):
             total[row] = self.running_sum(terms[row, valid[row]], place)
         mantissa, shift = self.program.readout.reciprocal(count[:, None])
-        return saturate(
-            round_shift(total * mantissa, shift + self.program.readout.mean_shift), place, self.counts
-        )
+        return saturate(round_shift(total * mantissa, shift + self.program.readout.mean_shift), place, self.counts)
 
     def decide(self, pool: Integers) -> Integers:
         """Logits, (sequences, labels)."""

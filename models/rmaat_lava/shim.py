@@ -1,4 +1,4 @@
-"""The one door to Lava: makes lava-nc 0.10.0 importable on Python >= 3.11 and NumPy >= 2.4, on nothing but public names.
+"""The one door to Lava: makes lava-nc 0.10.0 importable on Python 3.11 and later and NumPy 2.4.
 
 Lava is archived at 0.10.0. Three of its assumptions no longer hold, and each is put right here without a change to
 any file on disk: a dataclass field whose default is an unhashable dataclass (refused since Python 3.11), a call of
@@ -43,13 +43,9 @@ def install() -> None:
         If this interpreter already uses a start method other than ``fork``: Lava must run in a process of its own.
     """
     if (found := lava_version()) != LAVA_VERSION:
-        raise InputError(
-            "lava", found or "not installed", f"lava-nc {LAVA_VERSION}; install it with: {INSTALL}"
-        )
+        raise InputError("lava", found or "not installed", f"lava-nc {LAVA_VERSION}; install it with: {INSTALL}")
     _import_replacing(VAR_MODEL, dataclasses, "dataclass", _hashable_encoder(dataclasses.dataclass))
-    _import_replacing(
-        MESSAGING, multiprocessing, "set_start_method", _keep_fork(multiprocessing.set_start_method)
-    )
+    _import_replacing(MESSAGING, multiprocessing, "set_start_method", _keep_fork(multiprocessing.set_start_method))
     ports = importlib.import_module("lava.magma.core.process.ports.ports")
     ports.ReshapePort.get_transform_func_fwd = lambda port: functools.partial(_reshape, port.shape)
     ports.ReshapePort.get_transform_func_bwd = lambda port: functools.partial(_reshape, port.old_shape)
@@ -80,9 +76,7 @@ def _keep_fork(set_start_method: Callable) -> Callable:
     def tolerant(method: str, force: bool = False) -> None:
         current = multiprocessing.get_start_method(allow_none=True)
         if current not in (None, method):
-            raise RuntimeError(
-                f"Lava needs the start method {method!r}, this interpreter already uses {current!r}"
-            )
+            raise RuntimeError(f"Lava needs the start method {method!r}, this interpreter already uses {current!r}")
         if current is None:
             set_start_method(method, force=force)
 

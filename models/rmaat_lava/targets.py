@@ -80,9 +80,7 @@ def _missing_loihi2() -> str | None:
 
 def _missing_lava() -> str | None:
     found = shim.lava_version()
-    return (
-        None if found == shim.LAVA_VERSION else f"lava-nc {shim.LAVA_VERSION} ({shim.INSTALL}), found {found}"
-    )
+    return None if found == shim.LAVA_VERSION else f"lava-nc {shim.LAVA_VERSION} ({shim.INSTALL}), found {found}"
 
 
 TARGETS = (Target("loihi2", _missing_loihi2), Target("lava", _missing_lava), Target("numpy", lambda: None))
@@ -146,9 +144,9 @@ def run(
         logits = reference.classify(deployment.program, padded, lengths, counts)
         return Outputs(logits, counts.total(), name, time.perf_counter() - start, {})
     arrays = {f"program.{key}": array for key, array in flatten(deployment.program).items()}
-    steps = (
-        len(deployment.program.layers) * (lengths // deployment.program.segment_length + 1).sum() + 1
-    ) * (deployment.program.places)
+    steps = (len(deployment.program.layers) * (lengths // deployment.program.segment_length + 1).sum() + 1) * (
+        deployment.program.places
+    )
     found = run_in_child(
         "rmaat_lava.network:classify",
         arrays | {"inputs": padded, "lengths": lengths},
@@ -166,9 +164,7 @@ def _prepared(
     if lengths is None:
         rows = [np.asarray(row) for row in inputs]
         lengths = np.array([len(row) for row in rows], np.int64)
-        padded = np.zeros(
-            (len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64
-        )
+        padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
         for i, row in enumerate(rows):
             padded[i, : len(row)] = row
     else:
@@ -176,21 +172,13 @@ def _prepared(
     if not len(lengths):
         raise InputError("inputs", "no sequence", "at least one")
     if lengths.min() < 1 or lengths.max() > min(padded.shape[1], deployment.max_length):
-        raise InputError(
-            "lengths", lengths.tolist(), f"from 1 to {min(padded.shape[1], deployment.max_length)} tokens"
-        )
+        raise InputError("lengths", lengths.tolist(), f"from 1 to {min(padded.shape[1], deployment.max_length)} tokens")
     if deployment.description["input_kind"] == "tokens":
         vocabulary = deployment.description["vocab_size"]
         if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary:
-            raise InputError(
-                "inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}"
-            )
+            raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
         return padded.astype(np.int64), lengths
-    if (
-        padded.ndim != 3
-        or padded.shape[2] != deployment.description["input_dim"]
-        or not np.isfinite(padded).all()
-    ):
+    if padded.ndim != 3 or padded.shape[2] != deployment.description["input_dim"] or not np.isfinite(padded).all():
         wanted = f"finite features (sequences, length, {deployment.description['input_dim']})"
         raise InputError("inputs", padded.shape, wanted)
     messages = np.rint(padded * 2.0 ** deployment.description["exponents"]["inputs"])

@@ -1,4 +1,4 @@
-"""Deploying a trained run and trying it on unseen sequences: integers against NumPy, integers against the float model."""
+"""Deploying a trained run and trying it on unseen sequences: target against NumPy, integers against floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
-from rmaat_lava.deployment import Deployment, quantize
+from rmaat_lava.deployment import quantize
 from rmaat_lava.quantization import Calibration
 from rmaat_lava.targets import choose_target, run
 
@@ -108,9 +108,7 @@ def find_run(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Checkpoint folder and recipe of a training run."""
     checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
     if not (checkpoint / "config.json").is_file():
-        raise InputError(
-            "checkpoint", str(folder), "a folder that `rmaat train` wrote, or its checkpoint folder"
-        )
+        raise InputError("checkpoint", str(folder), "a folder that `rmaat train` wrote, or its checkpoint folder")
     try:
         recipe = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -131,9 +129,7 @@ def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray
     return np.stack([found[row] for row in range(len(order))])
 
 
-def _data(
-    recipe: dict[str, Any], held_out: int, seed: int
-) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
+def _data(recipe: dict[str, Any], held_out: int, seed: int) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
     from rmaat.data.tasks import load_splits
     from rmaat.training.recipe import Recipe

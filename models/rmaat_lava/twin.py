@@ -86,9 +86,7 @@ def logits(
             x = _block(block, x, table, valid, place, weight, f"layers.{i}", f"layers.{i + 1}.x")
         memory = torch.where(mask.any(1)[:, None, None], x[:, :n_memory], memory)
         tokens = _mean(x[:, n_memory:], mask, place)
-        final = (
-            _mean(memory, torch.ones_like(memory[..., 0], dtype=torch.bool), place) if n_memory else tokens
-        )
+        final = _mean(memory, torch.ones_like(memory[..., 0], dtype=torch.bool), place) if n_memory else tokens
         pool = pool + share[:, None] * torch.cat([tokens, final], dim=-1)
     features = place("features", pool)
     return _dense(classifier.classifier, features, "classifier", place, weight)
@@ -133,9 +131,7 @@ def _block(
     attention = block.attention
     message = place(f"{name}.message", x)
     q, k, v = (
-        place(f"{name}.{part}", F.linear(message, weight(f"{name}.{part}", w), b)).unflatten(
-            -1, (attention.heads, -1)
-        )
+        place(f"{name}.{part}", F.linear(message, weight(f"{name}.{part}", w), b)).unflatten(-1, (attention.heads, -1))
         for part, w, b in zip(
             ("query", "key", "value"), attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True
         )

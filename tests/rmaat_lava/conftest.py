@@ -8,10 +8,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lava_models import frequent_token, small_config, train  # noqa: E402
+from lava_models import frequent_token, small_config, train
 
-from rmaat.heads import RMAATForSequenceClassification  # noqa: E402
-from rmaat_lava import Calibration, quantize  # noqa: E402
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_lava import Calibration, quantize
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,7 @@ class Naive:
         else:
             factor = self["retention.factor"][total][t - 1]
             scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]
-        return [
-            [self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)
-        ]
+        return [[self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)]
 
     def embed(self, token, place):
         if isinstance(token, int):

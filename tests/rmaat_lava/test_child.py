@@ -105,9 +105,7 @@ def test_interrupted_caller_leaves_nothing(number, clean):
         print("go", flush=True)
         run_in_child("lava_jobs:ramp", {"offset": np.zeros(3)}, {"steps": 10, "fail_at": -1, "sleep": 60.0}, 120)
     """)
-    caller = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    caller = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert caller.stdout.readline() == "go\n"
     deadline = time.monotonic() + 30
     while len(_workers()) < 4 and time.monotonic() < deadline:  # interpreter, manager, two process models

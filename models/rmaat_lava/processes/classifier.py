@@ -296,9 +296,7 @@ class PyReadMode(_Model):
         self.last = proc_params["layer"] == len(self.program.layers) - 1
         self.waiting = np.zeros((self.places, HEADER + self.program.dim), np.int64)
         self.leaving = self.waiting.copy()
-        self.stored = np.zeros(
-            (self.program.heads, self.program.head_dim, self.program.head_dim + 1), np.int64
-        )
+        self.stored = np.zeros((self.program.heads, self.program.head_dim, self.program.head_dim + 1), np.int64)
 
     def run_spk(self) -> None:
         _, slot = self.slot()
@@ -321,9 +319,7 @@ class PyReadMode(_Model):
         if part.reciprocal:
             c = saturate((q * self.stored[..., -1]).sum(1, keepdims=True), "c", counts)
             mantissa, shift = part.reciprocal[0](c)
-            ratio = saturate(
-                round_shift(ratio * mantissa, shift - part.ratio_shift[:, None]), "ratio", counts
-            )
+            ratio = saturate(round_shift(ratio * mantissa, shift - part.ratio_shift[:, None]), "ratio", counts)
         self.attended[:] = round_shift(ratio * part.multiplier[:, None], part.shift[:, None]).reshape(-1)
         y = part.norm(saturate(x + self.attended, "residual", counts), "norm", counts)
         hidden = self.dense(part.ffn_in, round_shift(y, part.ffn_shift), "ffn_in")

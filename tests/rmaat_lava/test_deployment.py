@@ -1,0 +1,114 @@
+"""The deployment folder, and the refusal of what cannot be deployed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from lava_models import frequent_token, small_config
+
+from astro_sim.errors import InputError
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_lava import Deployment, quantize, run
+from rmaat_lava.deployment import DESCRIPTION, PROGRAM
+
+
+def test_saved_and_loaded_runs_the_same(deployment, tmp_path):
+    inputs, lengths, _ = frequent_token(8, seed=4)
+    loaded = Deployment.load(deployment.save(tmp_path / "d"))
+    first, second = (run(d, inputs.numpy(), "numpy", lengths=lengths.numpy()) for d in (deployment, loaded))
+    np.testing.assert_array_equal(first.logits, second.logits)
+    assert loaded.description["exponents"] == deployment.description["exponents"]
+    assert {"created", "versions"} <= loaded.description.keys()
+
+
+def test_file_is_integers_within_their_widths(deployment, tmp_path):
+    folder = deployment.save(tmp_path / "d")
+    with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
+        named = dict(arrays)
+    assert all(array.dtype.kind == "i" for array in named.values())
+    for name, array in named.items():
+        largest = int(np.abs(array.astype(np.int64)).max(initial=0))
+        if name.endswith("weight"):
+            assert array.dtype == np.int8 and 64 <= largest <= 127  # a scale that wastes no bit
+        elif name.endswith(("multiplier", "gain", "fraction", "octave", "factor", "share")):
+            assert largest <= 2**15
+        else:
+            assert largest < 2**23
+
+
+def _truncate(folder):
+    path = folder / PROGRAM
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _other_program(folder):
+    np.savez(folder / PROGRAM, weight=np.zeros(3))
+
+
+def _other_format(folder):
+    (folder / DESCRIPTION).write_text('{"format": "something else"}')
+
+
+def _no_json(folder):
+    (folder / DESCRIPTION).write_text('{"format": ')
+
+
+def _no_program(folder):
+    (folder / PROGRAM).unlink()
+
+
+def _missing_array(folder):
+    described = json.loads((folder / DESCRIPTION).read_text())
+    with np.load(folder / PROGRAM) as arrays:
+        kept = {name: array for name, array in arrays.items() if name != "layers.0.write.shift"}
+    np.savez(folder / PROGRAM, **kept)
+    from astro_sim.provenance import file_sha256
+
+    described["program_sha256"] = file_sha256(folder / PROGRAM)
+    (folder / DESCRIPTION).write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize("damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array])
+def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
+    folder = deployment.save(tmp_path / "d")
+    damage(folder)
+    with pytest.raises(InputError) as caught:
+        Deployment.load(folder)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    folder = deployment.save(tmp_path / "d")
+    before = (folder / DESCRIPTION).read_text()
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="disk full"):
+        deployment.save(folder)
+    assert (folder / DESCRIPTION).read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"mixer": "softmax", "astrocytic": False, "presynaptic": "off"}, "mixer"),
+        ({"causal": True}, "causal"),
+        ({"dim": 130, "heads": 1}, "dim / heads"),
+    ],
+)
+def test_unsupported_model_is_refused_with_the_reason(calibration, changes, named):
+    model = RMAATForSequenceClassification(small_config(**changes))
+    with pytest.raises(InputError, match=named):
+        quantize(model, calibration)
+
+
+def test_model_with_broken_weights_is_refused(trained, calibration):
+    state = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    model = RMAATForSequenceClassification(trained.config)
+    model.load_state_dict(state)
+    model.classifier.weight.data[0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"classifier\.weight"):
+        quantize(model, calibration)

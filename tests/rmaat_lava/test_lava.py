@@ -1,0 +1,46 @@
+"""Lava's processes, one token a step, against the NumPy executor: the same integers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from lava_models import frequent_token
+
+from rmaat_lava import Deployment, run
+from rmaat_lava.shim import LAVA_VERSION, lava_version
+
+pytestmark = [
+    pytest.mark.needs_lava,
+    pytest.mark.skipif(lava_version() != LAVA_VERSION, reason=f"lava-nc {LAVA_VERSION} is not installed"),
+]
+
+
+def _both(deployment: Deployment, n: int, seed: int):
+    inputs, lengths, _ = frequent_token(n, seed=seed)
+    return [run(deployment, inputs.numpy(), target, lengths=lengths.numpy()) for target in ("lava", "numpy")]
+
+
+def test_equals_numpy(deployment):
+    lava, numpy = _both(deployment, 4, seed=7)
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    assert lava.target == "lava" and lava.saturated == numpy.saturated == 0
+
+
+def test_saturates_like_numpy(deployment):
+    """Values of H blown up 2^12 times leave 24 bits in many places."""
+    first, *others = deployment.program.layers
+    value = dataclasses.replace(first.write.value, multiplier=first.write.value.multiplier * 2**12)
+    first = dataclasses.replace(first, write=dataclasses.replace(first.write, value=value))
+    program = dataclasses.replace(deployment.program, layers=(first, *others))
+    lava, numpy = _both(dataclasses.replace(deployment, program=program), 2, seed=8)
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    assert lava.saturated == numpy.saturated > 1000
+
+
+@pytest.mark.slow
+def test_equals_numpy_and_float_on_a_hundred_sequences(deployment, trained):
+    lava, numpy = _both(deployment, 100, seed=9)
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    inputs, lengths, _ = frequent_token(100, seed=9)
+    real = trained(inputs, lengths).logits.argmax(1).numpy()
+    assert (real == lava.predictions).mean() >= 0.95

@@ -1,0 +1,58 @@
+"""Targets: which there are, which is chosen, and what is refused."""
+
+import numpy as np
+import pytest
+
+from astro_sim.errors import InputError
+from rmaat_lava import choose_target, run, shim, targets
+
+
+def test_auto_takes_the_first_that_works(monkeypatch):
+    assert choose_target("auto") == next(t.name for t in targets.TARGETS if t.missing() is None)
+    monkeypatch.setattr(shim, "lava_version", lambda: None)
+    assert choose_target("auto") == "numpy"
+
+
+def test_missing_target_names_what_to_install(monkeypatch):
+    with pytest.raises(InputError, match=r"loihi2.*needs"):
+        choose_target("loihi2")
+    monkeypatch.setattr(shim, "lava_version", lambda: None)
+    with pytest.raises(InputError, match=r"pip install --no-deps --ignore-requires-python lava-nc==0\.10\.0"):
+        choose_target("lava")
+
+
+def test_unknown_target_lists_the_known_ones():
+    with pytest.raises(InputError, match="loihi2, lava, numpy, auto"):
+        choose_target("gpu")
+
+
+def test_shim_refuses_another_version(monkeypatch):
+    monkeypatch.setattr(shim, "lava_version", lambda: "0.9.0")
+    with pytest.raises(InputError, match=r"lava-nc 0\.10\.0"):
+        shim.install()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "named"),
+    [
+        ([], None, "inputs"),
+        ([np.array([1, 99])], None, "inputs"),
+        ([np.array([1, -1])], None, "inputs"),
+        (np.ones((2, 5), int), [5, 6], "lengths"),
+        (np.ones((2, 5), int), [5, 0], "lengths"),
+        (np.ones((1, 3000), int), [3000], "lengths"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(deployment, inputs, lengths, named):
+    with pytest.raises(InputError, match=named):
+        run(deployment, inputs, "numpy", lengths=lengths)
+
+
+def test_list_and_padded_array_are_the_same(deployment):
+    rows = [np.array([1, 2, 3, 4]), np.arange(1, 12)]
+    padded = np.zeros((2, 20), int)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    listed = run(deployment, rows, "numpy")
+    np.testing.assert_array_equal(listed.logits, run(deployment, padded, "numpy", lengths=[4, 11]).logits)
+    assert listed.target == "numpy"

@@ -1,0 +1,101 @@
+"""`rmaat deploy` from a training run to the printed agreement."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from rmaat.cli.app import main
+from rmaat.config import RMAATConfig
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_lava import Deployment
+from rmaat_lava.shim import LAVA_VERSION, lava_version
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """What `rmaat train` leaves, with a model that has not learnt anything."""
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    config = RMAATConfig(
+        vocab_size=16, num_labels=10, dim=16, heads=2, layers=1, ffn_dim=16, segment_length=500, memory_tokens=2
+    )
+    RMAATForSequenceClassification(config).save_pretrained(folder / "checkpoint")
+    data = {"train": 10, "validation": 4, "test": 6}
+    (folder / "run.json").write_text(json.dumps({"recipe": {"task": "listops", "data": data}}))
+    return folder
+
+
+@pytest.fixture
+def deploy(capsys):
+    """Runs the command: exit code, standard output, lines of standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, list[str]]:
+        with pytest.raises(SystemExit) as ended:
+            main(["deploy", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err.strip().splitlines()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "numpy",
+        pytest.param(
+            "lava",
+            marks=[
+                pytest.mark.needs_lava,
+                pytest.mark.skipif(lava_version() != LAVA_VERSION, reason=f"lava-nc {LAVA_VERSION} is not installed"),
+            ],
+        ),
+    ],
+)
+def test_deploys_a_run(run_folder, tmp_path, deploy, target):
+    out = tmp_path / "deploy"
+    code, printed, errors = deploy(run_folder, "--target", target, "--out", out, "--sequences", 1, "--held-out", 4)
+    assert code == 0, errors
+    assert f"target {target}" in printed and "equal to those of NumPy" in printed
+    found = json.loads((out / "agreement.json").read_text())
+    assert found["target"] == target and found["equal_to_numpy"] and found["held_out"] == 4
+    outputs = np.load(out / "outputs.npz", allow_pickle=False)
+    exponent = Deployment.load(out / "deployment").logit_exponent
+    np.testing.assert_array_equal(outputs["scaled_logits"], outputs["integer_logits"] * 2.0**-exponent)
+    agree = outputs["float_logits"].argmax(1) == outputs["integer_logits"].argmax(1)
+    assert found["predictions_agree"] == agree.mean()
+
+
+def _truncated(folder):
+    path = folder / "checkpoint" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def _other_shape(folder):
+    path = folder / "checkpoint" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dim": 32}))
+
+
+def _foreign(folder):
+    (folder / "checkpoint" / "config.json").write_text("not JSON")
+
+
+def _no_recipe(folder):
+    (folder / "run.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [_truncated, _other_shape, _foreign, _no_recipe])
+def test_unusable_checkpoint_is_one_line_and_exit_2(run_folder, tmp_path, deploy, damage):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    damage(folder)
+    code, _, errors = deploy(folder, "--target", "numpy", "--out", tmp_path / "deploy")
+    assert code == 2 and len(errors) == 1, errors
+    assert not (tmp_path / "deploy").exists()
+
+
+def test_missing_target_is_one_line_and_exit_2(run_folder, tmp_path, deploy):
+    code, _, errors = deploy(run_folder, "--target", "loihi2", "--out", tmp_path / "deploy")
+    assert code == 2 and len(errors) == 1 and "loihi2" in errors[0]
+    assert not (tmp_path / "deploy").exists()
