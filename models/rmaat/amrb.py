@@ -71,9 +71,10 @@ class _Group:
     def __init__(self, step: Step, segments: int, width: int, inputs: int) -> None:
         self.step, self.segments, self.width, self.inputs = step, segments, width, inputs
 
-    def __call__(self, memory: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
+        memory, *tensors = inputs
         flat, shared = tensors[: self.segments * self.width], tensors[self.segments * self.width :]
-        outputs = []
+        outputs: list[Tensor] = []
         for start in range(0, len(flat), self.width):
             memory, output = self.step(memory, *flat[start : start + self.width], *shared)
             outputs.append(output)

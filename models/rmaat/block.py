@@ -23,7 +23,7 @@ class Block(nn.Module):
 
     def __init__(self, mixer: nn.Module, dim: int, ffn_dim: int, dropout: float) -> None:
         super().__init__()
-        self.attention = mixer
+        self.attention: Any = mixer
         self.attention_norm = nn.LayerNorm(dim)
         self.ffn_in = nn.Linear(dim, ffn_dim)
         self.ffn_out = nn.Linear(ffn_dim, dim)

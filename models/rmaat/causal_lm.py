@@ -117,6 +117,9 @@ class Decoder:
 
     def __init__(self, model: RMAATModel, batch: int) -> None:
         self.model, self.tables = model, model.tables()
+        if model.memory.write_identity is None:
+            raise InputError("causal", model.config.causal, "true, for a model that decodes")
+        self.write_identity = model.memory.write_identity
         self.memory = model.memory.initial.expand(batch, -1, -1)
         self.segments = 0
         self._open()
@@ -130,7 +133,7 @@ class Decoder:
             features.append(self._resume(self.model.embed(piece, self.position)))
             self.position += piece.shape[1]
             if self.position == self.model.config.segment_length:
-                self.memory = self._resume(self.scaled + self.model.memory.write_identity)
+                self.memory = self._resume(self.scaled + self.write_identity)
                 self.segments += 1
                 self._open()
         return torch.cat(features, dim=1)

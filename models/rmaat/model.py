@@ -1,7 +1,7 @@
 """The RMAAT model: a stack of astromorphic blocks that reads a sequence segment by segment."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class RMAATModel(Pretrained, nn.Module):
         self.memory = Memory(
             config.memory_tokens, config.dim, schedule, config.streaming or config.causal, config.causal
         )
-        self.blocks = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
+        self.blocks: Any = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
     def step(
         self, memory: Tensor, factor: Tensor, inputs: Tensor, mask: Tensor | None, *tables: Tensor | None
