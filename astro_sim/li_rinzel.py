@@ -2,10 +2,10 @@
 
     dI/dt = (I_rest − I)/τ_I;   at a spike I += ΔI
 
-with the calcium and gate equations of `astro_sim.astrocyte`. It is the astrocyte of NEST's ``astrocyte_lr_1994``
-(by default, with its constants) and of Wade et al. (2011) PLoS ONE 6:e29445; with a long τ_I it shows the
-dynamics of calcium at a constant IP₃. Sources: Li & Rinzel (1994) J Theor Biol 166:461; Nadkarni & Jung (2003)
-Phys Rev Lett 91:268101.
+with the calcium and gate equations of `astro_sim.astrocyte`. By default it is NEST's ``astrocyte_lr_1994``, with
+its constants; with a long τ_I it shows the dynamics of calcium at a constant IP₃.
+
+Sources: Li & Rinzel (1994) J Theor Biol 166:461; Nadkarni & Jung (2003) Phys Rev Lett 91:268101.
 """
 
 from collections.abc import Sequence
@@ -85,15 +85,13 @@ def simulate_li_rinzel(
     Returns
     -------
     xarray.Dataset
-        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte). A value at a spike is the one before it.
+        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte); at a spike, the values before it.
     """
     import brian2 as b2
 
     model = model or LiRinzelModel()
     check_times(duration, dt, record_dt)
-    rest = np.atleast_1d(
-        np.full(max(1, len(spike_times)), model.ip3) if ip3 is None else np.asarray(ip3, dtype=float)
-    )
+    rest = np.atleast_1d(np.full(max(1, len(spike_times)), model.ip3) if ip3 is None else np.asarray(ip3, dtype=float))
     trains = given_trains(spike_times or [[]] * len(rest), duration, dt)
     namespace = model.astrocyte.namespace() | model.relaxation.namespace()
     micromolar = SI["umol/l"] * b2.mmolar
@@ -111,15 +109,11 @@ def simulate_li_rinzel(
         source = b2.SpikeGeneratorGroup(len(rest), trains.synapse, trains.time * b2.second, clock=clock)
         synapses = b2.Synapses(source, cells, on_pre="I_post += delta_I", namespace=namespace, clock=clock)
         synapses.connect(i=np.arange(len(rest)), j=np.arange(len(rest)))
-        monitor = b2.StateMonitor(
-            cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second
-        )
+        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
         network = b2.Network(cells, source, synapses, monitor)
         network.schedule = SCHEDULE
         stopped = run(network, duration, dt, cells, "C")
-        values = {
-            item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED
-        }
+        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
         time = np.asarray(monitor.t)
     return micro_dataset(
         "li-rinzel",

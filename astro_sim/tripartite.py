@@ -21,17 +21,11 @@ RECORDED = (
     CALCIUM,
     IP3,
     GATE,
-    Variable(
-        "Gamma_A", "bound_astrocytic", "1", "fraction of astrocytic receptors bound by neurotransmitter"
-    ),
-    Variable(
-        "Gamma_S", "bound_presynaptic", "1", "fraction of presynaptic receptors bound by gliotransmitter"
-    ),
+    Variable("Gamma_A", "bound_astrocytic", "1", "fraction of astrocytic receptors bound by neurotransmitter"),
+    Variable("Gamma_S", "bound_presynaptic", "1", "fraction of presynaptic receptors bound by gliotransmitter"),
     Variable("Y_S", "neurotransmitter", "umol/l", "neurotransmitter in the cleft"),
     Variable("n_spikes", "n_spikes", "1", "presynaptic spikes so far"),
-    Variable(
-        "released", "released", "1", "released fraction of neurotransmitter, summed over the spikes so far"
-    ),
+    Variable("released", "released", "1", "released fraction of neurotransmitter, summed over the spikes so far"),
     Variable("n_events", "n_events", "1", "gliotransmitter releases so far"),
 )
 COUNTERS = "n_spikes : 1\nreleased : 1\nn_events : 1\n"
@@ -121,53 +115,58 @@ def simulate_tripartite(
     )
 
 
+def tripartite_objects(
+    model: TripartiteModel, trains: SpikeTrains, clock: Any, equations: str, on_pre: Any, **options: Any
+) -> tuple[Any, Any, Any]:
+    """The Brian2 objects of one tripartite synapse a train, at rest: astrocytes, spike source and synapses.
+
+    Parameters
+    ----------
+    equations : str
+        Further equations of the astrocyte group; ``n_events`` must be among them.
+    on_pre : str or dict of str
+        What a spike does: Brian2 code, or one code a pathway.
+    options
+        Namespace of both groups, and further arguments of ``Synapses``.
+    """
+    import brian2 as b2
+
+    cells = b2.NeuronGroup(
+        trains.size,
+        model.equations() + equations,
+        threshold=RELEASE_THRESHOLD,
+        refractory=RELEASE_THRESHOLD,
+        reset=RELEASE_EVENT + "n_events += 1",
+        method=integrator(model.astrocyte),
+        namespace=options["namespace"],
+        clock=clock,
+    )
+    cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (model.calcium, model.ip3))
+    cells.h, cells.x_A = model.h, 1
+    source = b2.SpikeGeneratorGroup(trains.size, trains.synapse, trains.time * b2.second, clock=clock)
+    synapses = b2.Synapses(
+        source, cells, SYNAPSE_EQUATIONS + "r_S : 1\n", on_pre=on_pre, method="exact", clock=clock, **options
+    )
+    synapses.connect(i=np.arange(trains.size), j=np.arange(trains.size))
+    synapses.x_S = 1
+    return cells, source, synapses
+
+
 def _run_brian2(
-    model: TripartiteModel,
-    trains: SpikeTrains,
-    duration: float,
-    dt: float,
-    record_dt: float,
-    backend: str,
-    seed: int,
+    model: TripartiteModel, trains: SpikeTrains, duration: float, dt: float, record_dt: float, backend: str, seed: int
 ) -> Run:
     import brian2 as b2
 
-    namespace = model.namespace()
+    on_pre = release("Gamma_S_post") + CLEFT_RELEASE + "released_post += r_S\nn_spikes_post += 1"
     with brian_target(backend, round(duration / dt), seed):
         clock = b2.Clock(dt * b2.second)
-        cells = b2.NeuronGroup(
-            trains.size,
-            model.equations() + COUNTERS,
-            threshold=RELEASE_THRESHOLD,
-            refractory=RELEASE_THRESHOLD,
-            reset=RELEASE_EVENT + "n_events += 1",
-            method=integrator(model.astrocyte),
-            namespace=namespace,
-            clock=clock,
-        )
-        cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (model.calcium, model.ip3))
-        cells.h, cells.x_A = model.h, 1
-        source = b2.SpikeGeneratorGroup(trains.size, trains.synapse, trains.time * b2.second, clock=clock)
-        synapses = b2.Synapses(
-            source,
-            cells,
-            SYNAPSE_EQUATIONS,
-            on_pre=release("Gamma_S_post") + CLEFT_RELEASE + "released_post += r_S\nn_spikes_post += 1",
-            method="exact",
-            namespace=namespace,
-            clock=clock,
-        )
-        synapses.connect(i=np.arange(trains.size), j=np.arange(trains.size))
-        synapses.x_S = 1
-        monitor = b2.StateMonitor(
-            cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second
-        )
-        network = b2.Network(cells, source, synapses, monitor)
+        objects = tripartite_objects(model, trains, clock, COUNTERS, on_pre, namespace=model.namespace())
+        cells = objects[0]
+        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
+        network = b2.Network(*objects, monitor)
         network.schedule = SCHEDULE
         stopped = run(network, duration, dt, cells, "C")
-        values = {
-            item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED
-        }
+        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
         return np.asarray(monitor.t), recorded(RECORDED, values, "synapse"), stopped
 
 
