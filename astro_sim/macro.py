@@ -12,7 +12,7 @@ from astro_sim.macro_parameters import MacroParameters
 from astro_sim.macro_recorder import recorder, template
 from astro_sim.protocols import Protocol, stp_cycles
 
-BACKENDS = ("brian2", "scipy")
+BACKENDS = ("brian2", "brian2-standalone", "scipy")
 DEFAULT_DT = 0.025
 DEFAULT_AMPLITUDE = (1.0, 0.5, 0.25)
 # Longest step, in units of the shortest τ/leak: see docs/decisions/astro_sim.md for the error at each step.
@@ -95,6 +95,10 @@ def simulate_macro(
             from astro_sim.macro_brian2 import run_brian2
 
             reason = run_brian2(parameters, protocol, initial, rows, record_dt, dt)
+        elif backend == "brian2-standalone":
+            from astro_sim.macro_standalone import run_standalone
+
+            reason = run_standalone(parameters, protocol, initial, rows, record_dt, dt)
         else:
             from astro_sim.macro_scipy import run_scipy
 

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from astro_sim.coupling import Coupling
-from astro_sim.lyapunov import energy, energy_rate
 from astro_sim.errors import InputError
+from astro_sim.lyapunov import energy, energy_rate
 from astro_sim.macro import simulate_macro
 from astro_sim.macro_equations import MacroState, right_hand_side
 from astro_sim.macro_parameters import MacroParameters

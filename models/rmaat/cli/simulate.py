@@ -13,10 +13,12 @@ from rmaat.cli.options import ConfigOption, SeedOption
 def simulate(
     model: Annotated[str, typer.Option(help="macro, tripartite, ring or network.")] = "macro",
     preset: Annotated[str | None, typer.Option(help="Named parameters; a wrong name lists them.")] = None,
-    set_: Annotated[
+    settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="A parameter, with unit: tau_p_long=300s. Repeatable."
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter, with unit: tau_p_long=300s. Repeatable; a list named settings in a config.",
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
@@ -33,7 +35,7 @@ def simulate(
     from astro_sim.recording import save_recording
 
     console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
-    experiment = Experiment(model, preset, parse_settings(set_ or []), backend, seed)
+    experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)
     with console.status(f"simulating {model}"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")  # why a run stopped is in its attributes
         warnings.simplefilter("always", LatchingWarning)
