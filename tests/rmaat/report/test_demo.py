@@ -1,0 +1,105 @@
+"""The whole road with a tiny model, and the report that it leaves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astro_sim import load_recording
+from astro_sim.errors import InputError
+from rmaat.cli.app import main
+from rmaat.report.run_report import sections, write_report
+from rmaat_bridge import BioParameters
+
+RECIPE = """
+task = "listops"
+[data]
+train = 64
+validation = 64
+test = 64
+[model]
+dim = 16
+layers = 1
+heads = 2
+segment_length = 128
+memory_tokens = 4
+[optimisation]
+steps = 4
+batch_size = 16
+evaluate_every = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `rmaat demo` wrote with a model of a few steps."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "tiny.toml").write_text(RECIPE)
+    out = folder / "run"
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--config", str(folder / "tiny.toml"), "--target", "numpy", "--out", str(out), "--seed", "5"])
+    assert not exit_.value.code
+    return out
+
+
+def test_every_stage_leaves_its_artefact_and_the_seed(run: Path) -> None:
+    recording = load_recording(run / "macro.nc")
+    assert recording.attrs["seed"] == 5
+    assert BioParameters.load(run / "bio.toml").provenance.seed == 5
+    assert json.loads((run / "train" / "result.json").read_text())["recipe"]["seed"] == 5
+    assert json.loads((run / "deploy" / "agreement.json").read_text())["seed"] == 5
+
+
+def test_the_model_was_trained_on_the_fitted_file(run: Path) -> None:
+    config = json.loads((run / "train" / "checkpoint" / "config.json").read_text())
+    fitted = BioParameters.load(run / "bio.toml").retention.parameters["tau_p_long"].value
+    assert config["bio"]["retention"]["parameters"]["tau_p_long"]["value"] == fitted
+
+
+def test_the_page_says_what_the_artefacts_say(run: Path) -> None:
+    html = (run / "report.html").read_text(encoding="utf-8")
+    result = json.loads((run / "train" / "result.json").read_text())
+    assert f"{result['test']['accuracy']:.1%}" in html
+    assert f"{result['floors']['majority class']:.1%}" in html
+    agreement = json.loads((run / "deploy" / "agreement.json").read_text())
+    assert f"{agreement['predictions_agree']:.1%}" in html
+    assert html.count("data:image/png;base64,") == len(sections(run)) == 6
+
+
+def test_an_edited_artefact_changes_the_page(run: Path) -> None:
+    path = run / "backprop_memory.json"
+    kept = path.read_text()
+    measured = json.loads(kept)
+    measured["peak_bytes"]["amrb"][-1] = measured["peak_bytes"]["bptt"][-1] / 3
+    path.write_text(json.dumps(measured))
+    try:
+        assert "1 / 3.0" in write_report(run).read_text(encoding="utf-8")
+    finally:
+        path.write_text(kept)
+
+
+@pytest.mark.parametrize("artefact", ["macro.nc", "bio.toml", "train/result.json", "deploy/outputs.npz"])
+def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
+    path = run / artefact
+    aside = path.with_suffix(".aside")
+    path.rename(aside)
+    try:
+        with pytest.raises(InputError, match=path.name):
+            write_report(run)
+    finally:
+        aside.rename(path)
+
+
+def test_figures_are_written_as_pictures(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["figures", str(run), "--out", str(tmp_path)])
+    pictures = sorted(tmp_path.iterdir())
+    assert [path.name[0] for path in pictures] == list("123456")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_amrb_memory_falls_behind_bptt_as_segments_grow(run: Path) -> None:
+    peak = json.loads((run / "backprop_memory.json").read_text())["peak_bytes"]
+    ratios = np.array(peak["amrb"]) / np.array(peak["bptt"])
+    assert (np.diff(ratios) < 0).all()
