@@ -132,10 +132,10 @@ def training_curves(rows: Sequence[Mapping[str, str]], floors: Mapping[str, floa
         )
         left.plot(steps, loss, "-" if split == "train" else "o-", ms=3, lw=1, label=split)
         right.plot(steps, 100 * accuracy, "-" if split == "train" else "o-", ms=3, lw=1, label=split)
-    for name, accuracy in floors.items():
-        right.axhline(100 * accuracy, ls="--", lw=0.8, color="0.5")
-        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
-        right.annotate(name, (0.99, 100 * accuracy), **place)
+    for name, floor in floors.items():
+        right.axhline(100 * floor, ls="--", lw=0.8, color="0.5")
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
+        right.annotate(name, (0.99, 100 * floor), **place)
     left.set(xlabel="step", ylabel="cross-entropy (nats)")
     right.set(xlabel="step", ylabel="accuracy (%)")
     left.legend(frameon=False)
