@@ -13,7 +13,7 @@ from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
 
 
-class RMAATForCausalLM(Pretrained, nn.Module):
+class RMAATForCausalLM(Pretrained):
     """Logits of the next token at every token.
 
     The memory is read in front of a segment and written behind it, and its factors are those of an unknown
@@ -33,9 +33,7 @@ class RMAATForCausalLM(Pretrained, nn.Module):
         self.config = self.model.config
         self.head = nn.Linear(config.dim, config.vocab_size)
 
-    def forward(
-        self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None
-    ) -> Prediction:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
         """Predict every next token.
 
         Parameters
@@ -59,9 +57,7 @@ class RMAATForCausalLM(Pretrained, nn.Module):
         if lengths is not None:
             seen = torch.arange(labels.shape[1], device=labels.device) < lengths.to(labels.device)[:, None]
             labels = labels.masked_fill(~seen, -100)
-        return Prediction(
-            logits, F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        )
+        return Prediction(logits, F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()))
 
     @torch.no_grad()
     def generate(
@@ -154,9 +150,7 @@ class Decoder:
         return x
 
 
-def _sample(
-    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None
-) -> Tensor:
+def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """One token a row, (batch, vocab) to (batch, 1)."""
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)

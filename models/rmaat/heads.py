@@ -25,7 +25,7 @@ def prediction(logits: Tensor, labels: Tensor | None) -> Prediction:
     return Prediction(logits, None if labels is None else F.cross_entropy(logits.float(), labels))
 
 
-class RMAATForSequenceClassification(Pretrained, nn.Module):
+class RMAATForSequenceClassification(Pretrained):
     """One label a sequence, read from the retention-weighted trace of its segments.
 
     logits = W_c sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c
@@ -41,9 +41,7 @@ class RMAATForSequenceClassification(Pretrained, nn.Module):
         self.config = self.model.config
         self.classifier = nn.Linear(2 * config.dim, config.num_labels)
 
-    def forward(
-        self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None
-    ) -> Prediction:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
         """Classify sequences.
 
         Parameters
@@ -62,7 +60,7 @@ class RMAATForSequenceClassification(Pretrained, nn.Module):
         return Stream(self.model, batch, self.classifier)
 
 
-class RMAATForSequencePairClassification(Pretrained, nn.Module):
+class RMAATForSequencePairClassification(Pretrained):
     """One label a pair of sequences, each read by the same model (two towers, no attention across).
 
     logits = W_2 relu(W_1 [a ; b ; a * b ; a - b] + b_1) + b_2, with a and b the two traces.
@@ -82,9 +80,7 @@ class RMAATForSequencePairClassification(Pretrained, nn.Module):
             nn.Linear(8 * config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.num_labels)
         )
 
-    def forward(
-        self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None
-    ) -> Prediction:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
         """Classify pairs.
 
         Parameters

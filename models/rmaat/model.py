@@ -32,7 +32,7 @@ class Readout(NamedTuple):
     retention: Tensor  # share of each segment in a sample's long-term trace, (segments, batch), sums to 1
 
 
-class RMAATModel(Pretrained, nn.Module):
+class RMAATModel(Pretrained):
     """Embedding, memory and blocks; the heads are built on it.
 
     Parameters
@@ -92,6 +92,10 @@ class RMAATModel(Pretrained, nn.Module):
         if mask is not None:
             new = torch.where(mask.any(1)[:, None, None], new, memory)
         return new, x[:, count : count + n]
+
+    def compile_step(self, **options: Any) -> None:
+        """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
+        self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
     def embed(self, inputs: Tensor, start: int = 0) -> Tensor:
         """Embedded tokens or features with the positions from `start` on, (batch, n, dim)."""

@@ -1,9 +1,12 @@
-"""Checkpoints: a folder of `model.safetensors` and `config.json`, never a pickle."""
+"""Checkpoints: a folder of `model.safetensors` and `config.json`, never a pickle; or a hub repository of them."""
 
 import json
+import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -15,14 +18,14 @@ from rmaat.config import RMAATConfig
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-class Pretrained(nn.Module):
-    """Saving and loading of a module that is made from an `RMAATConfig`."""
+class Pretrained(nn.Module, PyTorchModelHubMixin):
+    """Saving and loading of a module that is made from an `RMAATConfig`; `push_to_hub` is Hugging Face's."""
 
     config: RMAATConfig
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
         """Write weights and configuration, bio-parameters included, to a folder."""
-        folder = Path(folder)
+        folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with replacing(folder / WEIGHTS) as room:
@@ -31,29 +34,33 @@ class Pretrained(nn.Module):
             room.write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls, folder: str | Path, **hub: Any) -> Self:
         """Read a model that `save_pretrained` wrote.
+
+        Parameters
+        ----------
+        folder : str or path
+            A folder; where there is none, the name of a hub repository (``"owner/name"``).
+        **hub
+            `revision`, `token` and whatever else `huggingface_hub.snapshot_download` takes.
 
         Raises
         ------
         InputError
             If a file is missing or broken, or the weights are not those of the configuration.
         """
-        folder = Path(folder)
-        model = cls(read_config(folder))
+        path = _local(str(folder), hub)
+        model = cls(read_config(path))
         try:
-            tensors = load_file(folder / WEIGHTS)
+            tensors = load_file(path / WEIGHTS)
         except (OSError, SafetensorError) as error:
-            raise InputError("checkpoint", str(folder / WEIGHTS), f"a safetensors file ({error})") from None
+            raise InputError("checkpoint", str(path / WEIGHTS), f"a safetensors file ({error})") from None
         own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         for name in sorted(own.keys() | given.keys()):
             if own.get(name) != given.get(name):
-                raise InputError(
-                    f"checkpoint {folder}: {name}",
-                    given.get(name, "nothing"),
-                    f"shape {own.get(name, 'none')}",
-                )
+                allowed = f"shape {own.get(name, 'none')}"
+                raise InputError(f"checkpoint {path}: {name}", given.get(name, "nothing"), allowed)
         model.load_state_dict(tensors)
         return model
 
@@ -68,3 +75,13 @@ def read_config(folder: Path) -> RMAATConfig:
     if not isinstance(fields, dict):
         raise InputError("checkpoint", str(path), "a JSON object")
     return RMAATConfig(**fields)
+
+
+def _local(name: str, hub: dict[str, Any]) -> Path:
+    """The folder itself, or a copy of the hub repository of that name."""
+    if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG], **hub))
+    except (HfHubHTTPError, OSError, ValueError):
+        raise InputError("checkpoint", name, "a folder or a hub repository that can be reached") from None

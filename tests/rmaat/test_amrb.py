@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -132,9 +133,7 @@ def test_the_last_segment_is_not_run_twice() -> None:
         runs.append(int(segment))
         return memory * 2, memory.sum()
 
-    memory, _ = recur(
-        step, torch.ones(2, requires_grad=True), [(torch.tensor(t),) for t in range(4)], every_k=1
-    )
+    memory, _ = recur(step, torch.ones(2, requires_grad=True), [(torch.tensor(t),) for t in range(4)], every_k=1)
     memory.sum().backward()
     assert runs == [0, 1, 2, 3, 2, 1, 0]
 
@@ -148,12 +147,65 @@ def test_nothing_is_kept_without_gradients() -> None:
 def test_peak_memory_relative_to_bptt_falls_with_the_number_of_segments() -> None:
     config = RMAATConfig(dim=32, segment_length=64, memory_tokens=4)
     peaks = {
-        backprop: [
-            training_step_peak(config.model_copy(update={"backprop": backprop}), n, 2) for n in (2, 4, 8, 16)
-        ]
+        backprop: [training_step_peak(config.model_copy(update={"backprop": backprop}), n, 2) for n in (2, 4, 8, 16)]
         for backprop in ("amrb", "bptt")
     }
     ratios = [a / b for a, b in zip(peaks["amrb"], peaks["bptt"], strict=True)]
     assert all(later < earlier for earlier, later in pairwise(ratios))
     assert ratios[-1] <= 1 / 6
     assert peaks["amrb"][-1] <= 1.3 * peaks["amrb"][0]
+
+
+def compiled_gradients(backend: str) -> None:
+    """The same step with and without `torch.compile`, under AMRB."""
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"dropout": 0.0})).double()
+        if compiled:
+            model.model.compile_step(backend=backend)
+        inputs, labels = torch.randint(1, 16, (2, 28)), torch.tensor([1, 2])
+        model(inputs, None, labels).loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters()})
+    assert_same(found[1], found[0])
+
+
+def test_a_compiled_segment_step_is_replayed() -> None:
+    compiled_gradients("aot_eager")
+
+
+@pytest.mark.slow
+def test_inductors_segment_step_is_replayed() -> None:
+    compiled_gradients("inductor")
+
+
+def ddp_gradients(rank: int, world: int, folder: str) -> None:
+    """Gradients under DistributedDataParallel, each rank with its rows of the batch."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=world)
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"dropout": 0.0})).double()
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    inputs, labels = torch.randint(1, 16, (4, 30)), torch.randint(0, 10, (4,))
+    wrapped(inputs[rank::world], None, labels[rank::world]).loss.backward()
+    torch.save({name: p.grad for name, p in model.named_parameters()}, f"{folder}/{world}-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def single_gradients() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"dropout": 0.0, "backprop": "bptt"})).double()
+    inputs, labels = torch.randint(1, 16, (4, 30)), torch.randint(0, 10, (4,))
+    model(inputs, None, labels).loss.backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def test_distributed_data_parallel_in_one_process(tmp_path: Path) -> None:
+    ddp_gradients(0, 1, str(tmp_path))
+    assert_same(torch.load(tmp_path / "1-0.pt", weights_only=True), single_gradients())
+
+
+@pytest.mark.slow
+def test_distributed_data_parallel_in_two_processes(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(ddp_gradients, (2, str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        assert_same(torch.load(tmp_path / f"2-{rank}.pt", weights_only=True), single_gradients())

@@ -1,14 +1,16 @@
 """Segment recurrence, retention, padding and checkpoints."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from astro_sim.errors import InputError
-from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATModel
+from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATForSequencePairClassification, RMAATModel
 from rmaat_bridge import BioParameters, RetentionSchedule
 
 SMALL = {"vocab_size": 16, "num_labels": 4, "dim": 16, "segment_length": 8, "memory_tokens": 3}
@@ -44,9 +46,7 @@ def test_memory_is_scaled_by_the_samples_own_retention_factors() -> None:
         factors = schedule(len(pieces)).double()
         carried = net.memory.initial[None]
         for t, piece in enumerate(pieces):
-            x = torch.cat(
-                [carried + net.memory.identity, net.embedding(piece) + net.position[: piece.shape[1]]], 1
-            )
+            x = torch.cat([carried + net.memory.identity, net.embedding(piece) + net.position[: piece.shape[1]]], 1)
             for block, table in zip(net.blocks, tables, strict=True):
                 x = block(x, table, None)
             carried = factors[t] * x[:, :3]
@@ -142,6 +142,41 @@ def test_broken_checkpoints_are_one_clear_line(tmp_path: Path) -> None:
     (folder / "config.json").write_text("[1]")
     with pytest.raises(InputError, match="a JSON object"):
         RMAATForSequenceClassification.from_pretrained(folder)
+
+
+def test_hub_repository_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`push_to_hub` is Hugging Face's own; the network is replaced by a folder."""
+    remote = tmp_path / "remote"
+
+    class Api:
+        def __init__(self, **_: object) -> None: ...
+
+        def create_repo(self, repo_id: str, **_: object) -> SimpleNamespace:
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, folder_path: Path, **_: object) -> str:
+            shutil.copytree(folder_path, remote)
+            return "uploaded"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    monkeypatch.setattr("rmaat.pretrained.snapshot_download", lambda name, **_: str(remote))
+    monkeypatch.chdir(tmp_path)
+    saved = model()
+    saved.push_to_hub("someone/small")
+    loaded = RMAATForSequenceClassification.from_pretrained("someone/small").double()
+    torch.testing.assert_close(loaded(INPUTS).logits, saved(INPUTS).logits, rtol=0, atol=1e-6)
+
+
+def test_pair_classification_reads_each_sequence_alone() -> None:
+    torch.manual_seed(0)
+    pair = RMAATForSequencePairClassification(RMAATConfig(**SMALL)).double()
+    inputs, lengths = torch.stack([INPUTS, INPUTS.flip(0)], dim=1), torch.stack([LENGTHS, LENGTHS.flip(0)], 1)
+    result = pair(inputs, lengths, torch.tensor([0, 1, 0]))
+    result.loss.backward()
+    assert all(p.grad is not None for p in pair.parameters())
+    noise = torch.where(torch.arange(29) < lengths[..., None], inputs, 7)
+    torch.testing.assert_close(pair(noise, lengths).logits, result.logits, rtol=0, atol=1e-12)
+    assert (pair(inputs.flip(1), lengths.flip(1)).logits - result.logits).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("lengths", [[0, 8, 17], [30, 8, 17]])
