@@ -18,6 +18,13 @@ def train(
     config: Annotated[
         str | None, typer.Option("--config", help="Recipe: a TOML file or a packaged name; else TASK-small.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="rmaat, a baseline (transformer, linear, rmt, …) or floor.")
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Another data layout: 20news (retrieval).")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the data: a prepared cache or the official layout.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Stop training after this time.")] = None,
     changes: Annotated[
@@ -33,7 +40,14 @@ def train(
     from rmaat.training.run import train as run
 
     find_task(task)
-    flags = {"seed": seed, "optimisation.steps": steps, "optimisation.minutes": minutes}
+    flags = {
+        "seed": seed,
+        "kind": model,
+        "data.source": source,
+        "data.folder": None if data is None else str(data),
+        "optimisation.steps": steps,
+        "optimisation.minutes": minutes,
+    }
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(config or f"{task}-small", given | dict(map(_change, changes or [])))
     run(recipe, bio, out or Path("runs") / task, resume=resume)

@@ -1,44 +1,50 @@
-"""What trivial models reach on the same examples; every score is printed beside them."""
+"""What trivial models reach on the same examples, fitted with scikit-learn; every score is printed beside them."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from rmaat.data.listops import DIGIT, END, OPERATOR
 from rmaat.data.sequences import Sequences
 
+SEEN = 4096  # tokens of a document that the text floors look at
 
-def floors(task: str, train: Sequences, test: Sequences) -> dict[str, float]:
+
+@dataclass(frozen=True)
+class Floor:
+    """One trivial model: features of the examples and an estimator; `costly` ones take minutes."""
+
+    features: Callable[[Sequences], Any]
+    estimator: Callable[[], Any]
+    costly: bool = False
+
+
+def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
     """Test accuracies of the trivial models of `task`, by name, fitted on `train`."""
-    keys = {"majority class": lambda data: np.zeros((len(data), 1), np.int64)}
-    if task == "listops":
-        keys |= {"root operator": root_operator, "root operator and its digits": root_and_digits}
-    return {name: lookup_accuracy(key(train), train.labels, key(test), test.labels) for name, key in keys.items()}
+    found = {"majority class": MAJORITY, **FLOORS.get(task, {})}
+    scores = {}
+    for name, floor in found.items():
+        if costly or not floor.costly:
+            model = floor.estimator().fit(floor.features(train), train.labels)
+            scores[name] = float(model.score(floor.features(test), test.labels))
+    return scores
 
 
-def lookup_accuracy(
-    train_keys: NDArray[np.int64],
-    train_labels: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    labels: NDArray[np.int64],
-) -> float:
-    """Accuracy of a table from key to its commonest training label (unseen keys: the majority class).
-
-    Parameters
-    ----------
-    train_keys, keys : array of int, shape (n, parts of the key)
-    train_labels, labels : array of int, shape (n,)
-    """
-    counts: dict[tuple[int, ...], Counter[int]] = {}
-    for key, label in zip(map(tuple, train_keys.tolist()), train_labels.tolist(), strict=True):
-        counts.setdefault(key, Counter())[label] += 1
-    table = {key: count.most_common(1)[0][0] for key, count in counts.items()}
-    majority = int(np.bincount(train_labels).argmax())
-    guesses = [table.get(key, majority) for key in map(tuple, keys.tolist())]
-    return float(np.mean(np.asarray(guesses) == labels))
+def nothing(data: Sequences) -> NDArray[np.int64]:
+    """No information, shape (n, 1)."""
+    return np.zeros((len(data), 1), np.int64)
 
 
 def root_operator(data: Sequences) -> NDArray[np.int64]:
@@ -63,3 +69,60 @@ def root_and_digits(data: Sequences) -> NDArray[np.int64]:
     values = [nth(np.zeros_like(total)), nth(total - 1), median, counts @ np.arange(10) % 10]
     root = root_operator(data)[:, 0]
     return np.stack([root, np.where(total > 0, np.choose(root - OPERATOR, values), -1)], axis=1)
+
+
+def histogram(data: Sequences) -> NDArray[np.float32]:
+    """Share of each id among the first tokens of each sequence, shape (n * parts, vocab_size)."""
+    starts, stops = data.offsets[:-1], np.minimum(data.offsets[1:], data.offsets[:-1] + SEEN)
+    counts = [np.bincount(data.tokens[a:b], minlength=data.vocab_size) for a, b in zip(starts, stops, strict=True)]
+    return np.stack(counts).astype(np.float32) / (stops - starts)[:, None]
+
+
+def pair_histograms(data: Sequences) -> NDArray[np.float32]:
+    """Difference and product of the two documents' histograms, shape (n, 2 * vocab_size)."""
+    first, second = histogram(data).reshape(len(data), 2, -1).transpose(1, 0, 2)
+    return np.concatenate([abs(first - second), 100 * first * second], axis=1)
+
+
+def levels(data: Sequences) -> NDArray[np.float32]:
+    """Grey levels 0..1 in raster order, shape (n, pixels)."""
+    return (np.asarray(data.tokens).reshape(len(data), -1) - 1).astype(np.float32) / 255
+
+
+def documents(data: Sequences) -> list[str]:
+    """The first bytes of each document, one character a byte."""
+    return [bytes((data[i][:SEEN] - 1).astype(np.uint8)).decode("latin-1") for i in range(len(data))]
+
+
+def _n_grams(low: int, high: int) -> Callable[[], Any]:
+    return lambda: make_pipeline(
+        HashingVectorizer(analyzer="char", ngram_range=(low, high), n_features=2**20, norm=None, alternate_sign=False),
+        TfidfTransformer(sublinear_tf=True),
+        LinearSVC(C=0.5),
+    )
+
+
+def _logistic() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+
+
+MAJORITY = Floor(nothing, lambda: DummyClassifier(strategy="most_frequent"))
+FLOORS: dict[str, dict[str, Floor]] = {
+    "listops": {
+        "root operator": Floor(root_operator, DecisionTreeClassifier),
+        "root operator and its digits": Floor(root_and_digits, DecisionTreeClassifier),
+    },
+    "text": {
+        "byte histogram": Floor(histogram, _logistic),
+        "byte bigrams": Floor(documents, _n_grams(2, 2), costly=True),
+        "byte 1- to 4-grams": Floor(documents, _n_grams(1, 4), costly=True),
+    },
+    "retrieval": {"byte histograms": Floor(pair_histograms, _logistic)},
+    "image": {
+        "grey-level histogram": Floor(histogram, _logistic, costly=True),
+        "linear on pixels": Floor(levels, RidgeClassifier),
+    },
+    "pathfinder": {"linear on pixels": Floor(levels, RidgeClassifier)},
+    "mnist": {"linear on pixels": Floor(levels, RidgeClassifier)},
+    "digits": {"sample histogram": Floor(histogram, _logistic)},
+}

@@ -69,9 +69,10 @@ class OptimisationRecipe(_Section):
 
 
 class Recipe(_Section):
-    """One training run; `model` holds fields of :class:`rmaat.config.RMAATConfig`."""
+    """One training run: `kind` is a name of `rmaat.baselines`, `model` holds fields of `RMAATConfig`."""
 
     task: str
+    kind: str = "rmaat"
     seed: int = Field(0, ge=0)
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)

@@ -13,15 +13,14 @@ from rich.console import Console
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing, timestamp, versions
-from rmaat.config import RMAATConfig
-from rmaat.data.tasks import load_splits
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.data.tasks import SPLITS, Splits, load_splits
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors
-from rmaat.training.log import draw_curves
+from rmaat.training.log import draw_curves, peak_memory_mib
+from rmaat.training.models import build, load_checkpoint
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
-from rmaat_bridge import BioParameters
+from rmaat_bridge.bio_parameters import BioParameters
 
 
 def train(
@@ -63,14 +62,12 @@ def train(
     fabric.launch()
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
-    config = RMAATConfig(
-        **{"vocab_size": splits.train.vocab_size, "num_labels": splits.train.num_labels, **recipe.model},
-        bio=parameters.model_dump(mode="json"),
-    )
-    model = RMAATForSequenceClassification(config)
+    if recipe.kind == "floor":
+        return _train_floors(recipe, splits, out, console)
+    model = build(recipe, splits.train, parameters)
     trainer = Trainer(recipe, splits, model, out, fabric)
     trainer.fit(resume)
-    best = RMAATForSequenceClassification.from_pretrained(out / "checkpoint").to(fabric.device)
+    best = load_checkpoint(out / "checkpoint")[0].to(fabric.device)
     scores = evaluate(best, splits.test, options.batch_size, recipe.data.max_length, fabric)
     trivial = floors(recipe.task, splits.train, splits.test)
     result = {
@@ -83,6 +80,8 @@ def train(
         "floors": trivial,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "seconds": trainer.elapsed,
+        "tokens_per_s": trainer.tokens_seen / max(trainer.elapsed, 1e-9),
+        "peak_memory_mib": peak_memory_mib(),
         "recipe": recipe.model_dump(mode="json"),
         "bio": parameters.model_dump(mode="json")["provenance"],
         "versions": versions(),
@@ -92,6 +91,18 @@ def train(
         _write_json(out / "result.json", result)
         draw_curves(out / "metrics.csv", out / "curves.png", trivial)
         _say(console, result, out)
+    return result
+
+
+def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -> dict[str, Any]:
+    """Fit the trivial models of the task, the costly ones too, and write their scores."""
+    n = len(splits.test)
+    scores = floors(recipe.task, splits.train, splits.test, costly=True)
+    result = {"task": recipe.task, "floors": scores, "n": n, "recipe": recipe.model_dump(mode="json")}
+    _write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
+    for name, value in scores.items():
+        console.print(f"floor {name}: {value:.1%} ± {standard_error(value, n):.1%} ({n} unseen examples)")
+    console.print(f"result.json is in {out}")
     return result
 
 
@@ -128,3 +139,52 @@ def _say(console: Console, result: dict[str, Any], out: Path) -> None:
     for name, value in result["floors"].items():
         console.print(f"  floor {name}: {value:.1%}")
     console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")
+
+
+def score_checkpoint(
+    checkpoint: Path,
+    data: Path | None,
+    source: str | None,
+    split: str,
+    batch_size: int,
+    seed: int | None,
+    out: Path | None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint on one split of `data`, or of the data that its recipe names.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint or the data cannot be used, or the data are of another vocabulary.
+    """
+    model, recipe = load_checkpoint(checkpoint)
+    if split not in SPLITS:
+        raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
+    place = {} if data is None else {"folder": str(data), "source": source}
+    splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
+    examples = getattr(splits, split)
+    if examples.vocab_size != model.config.vocab_size:
+        raise InputError("--data", f"{examples.vocab_size} token ids", f"{model.config.vocab_size} token ids")
+    fabric = Fabric(accelerator="auto", devices=1, precision=recipe.optimisation.precision)
+    scores = evaluate(model.to(fabric.device), examples, batch_size, recipe.data.max_length, fabric)
+    n = len(examples)
+    result = {
+        "task": recipe.task,
+        "split": split,
+        "n": n,
+        **scores,
+        "standard_error": standard_error(scores["accuracy"], n),
+        "floors": floors(recipe.task, splits.train, examples),
+        "data": examples.about,
+        "versions": versions(),
+        "created": timestamp(),
+    }
+    console = console or Console()
+    console.print(f"{split} accuracy {scores['accuracy']:.1%} ± {result['standard_error']:.1%} ({n} examples)")
+    for name, value in result["floors"].items():
+        console.print(f"  floor {name}: {value:.1%}")
+    if out is not None:
+        _write_json(out, result)
+        console.print(f"result: {out}")
+    return result

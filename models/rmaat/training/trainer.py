@@ -23,7 +23,7 @@ from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits
 from rmaat.training.checkpoint import load_state, save_state
-from rmaat.training.evaluation import evaluate, to_tensors
+from rmaat.training.evaluation import evaluate, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
@@ -71,6 +71,7 @@ class Trainer:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
         self.best = -1.0
         self.elapsed = 0.0
+        self.tokens_seen = 0
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
@@ -95,13 +96,14 @@ class Trainer:
                 for part in range(options.accumulate):
                     ids, lengths, labels = next(batches)
                     tokens += int(lengths.sum())
+                    self.tokens_seen += int(lengths.sum())
                     last = part + 1 == options.accumulate
                     with self.fabric.no_backward_sync(self.model, enabled=not last):
-                        logits = self.model(ids, lengths).logits
-                        loss = cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
+                        logits, targets = scored(self.model(ids, lengths).logits, ids, labels)
+                        loss = cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
                         self.fabric.backward(loss / options.accumulate)
                     loss_mean.update(loss.detach())
-                    accuracy.update(logits.detach(), labels)
+                    accuracy.update(logits.detach(), targets)
                 self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -143,6 +145,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             with replacing(self.out / "checkpoint") as room:
                 self._averaged.save_pretrained(room)
+                (room / "recipe.json").write_text(self.recipe.model_dump_json(indent=1), encoding="utf-8")
 
     @property
     def _averaged(self) -> Any:
@@ -187,7 +190,7 @@ class Trainer:
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
-        progress = {"best": self.best, "elapsed": self.elapsed, "recipe": self.recipe.model_dump(mode="json")}
+        progress = {"best": self.best, "elapsed": self.elapsed, "tokens_seen": self.tokens_seen}
         save_state(self.out / "states", step, self._modules, self.optimizer.optimizer, random, progress)
 
     def _restore(self) -> int:
@@ -199,6 +202,7 @@ class Trainer:
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
         self.best, self.elapsed = progress["best"], progress["elapsed"]
+        self.tokens_seen = progress["tokens_seen"]
         return int(progress["step"])
 
 

@@ -10,9 +10,7 @@ from rmaat.data.tasks import TASKS
 from rmaat.training.recipe import load_recipe
 
 PACKAGED = sorted(
-    path.name.removesuffix(".toml")
-    for path in (files("rmaat") / "configs").iterdir()
-    if path.name.endswith(".toml")
+    path.name.removesuffix(".toml") for path in (files("rmaat") / "configs").iterdir() if path.name.endswith(".toml")
 )
 
 

@@ -2,10 +2,21 @@
 
 import json
 
+import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from rmaat.cli.app import main
+from rmaat.cli.evaluate import evaluate
+from rmaat.data.listops import decode
+from rmaat.data.sequences import Sequences
+from rmaat.data.tasks import load_splits
+from rmaat.training.recipe import load_recipe
 from rmaat_bridge import BioParameters
+
+evaluate_app = typer.Typer()
+evaluate_app.command()(evaluate)
 
 TINY = """
 task = "listops"
@@ -45,7 +56,8 @@ def test_a_run_leaves_checkpoint_curves_and_result(recipe_file, tmp_path, capsys
     assert rmaat("train", "--task", "listops", "--config", recipe_file, "--seed", 3, "--out", out) == 0
     said = capsys.readouterr().out
     result = json.loads((out / "result.json").read_text())
-    assert {path.name for path in (out / "checkpoint").iterdir()} == {"config.json", "model.safetensors"}
+    names = {path.name for path in (out / "checkpoint").iterdir()}
+    assert names == {"config.json", "model.safetensors", "recipe.json"}
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "metrics.csv").read_text().count("validation") == 2
     assert result["recipe"]["seed"] == 3 and result["test"]["n"] == 8
@@ -58,7 +70,7 @@ def test_another_bio_file_is_another_model(recipe_file, tmp_path):
     reference.save(tmp_path / "a.toml")
     content = reference.model_dump(mode="json")
     tau = content["retention"]["parameters"]["tau_p_long"]
-    tau["value"], tau["lower"], tau["upper"] = tau["value"] / 4, None, None
+    tau["value"] = tau["lower"] = tau["upper"] = tau["value"] / 4
     BioParameters.model_validate(content).save(tmp_path / "b.toml")
     losses = []
     for name in ("a", "b"):
@@ -82,6 +94,50 @@ def test_an_unfinished_run_is_not_overwritten_and_resumes(recipe_file, tmp_path,
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume", "--seed", 1) == 2
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume") == 0
     assert (out / "checkpoint" / "model.safetensors").read_bytes() == finished
+
+
+def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
+    """On the run's own data, and on the same expressions in the official layout."""
+    assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
+    known = json.loads((tmp_path / "run" / "result.json").read_text())["test"]
+    folder = tmp_path / "official"
+    folder.mkdir()
+    splits = load_splits("listops", load_recipe(recipe_file).data, 0)
+    for name, data in (("train", splits.train), ("val", splits.validation), ("test", splits.test)):
+        rows = (f"( {decode(data[i])} )\t{data.labels[i]}\n" for i in range(len(data)))
+        (folder / f"basic_{name}.tsv").write_text("Source\tTarget\n" + "".join(rows))
+    for place in ((), ("--data", folder)):
+        runner = CliRunner().invoke(
+            evaluate_app,
+            [str(tmp_path / "run" / "checkpoint"), *map(str, place), "--out", str(tmp_path / "score.json")],
+        )
+        assert runner.exit_code == 0, runner.exception
+        score = json.loads((tmp_path / "score.json").read_text())
+        assert score["accuracy"] == known["accuracy"] and score["loss"] == pytest.approx(known["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "rlt", "floor"])
+def test_baselines_and_floors_train_like_the_model(recipe_file, tmp_path, kind):
+    out = tmp_path / "run"
+    assert rmaat("train", "--config", recipe_file, "--model", kind, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["recipe"]["kind"] == kind
+    assert "root operator" in result["floors"] and ("test" in result) == (kind != "floor")
+
+
+def test_pairs_and_language_models_train(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        rows = [rng.integers(1, 257, 20 + i) for i in range(16)]
+        pairs = Sequences.from_list(rows, [0, 1] * 4, 257, 2, parts=2)
+        pairs.save(tmp_path / "pairs" / split)
+        Sequences.from_list([row[:20] for row in rows], [0] * 16, 257, 257).save(tmp_path / "windows" / split)
+    tiny = [f"--set=model.{key}={value}" for key, value in {"dim": 8, "heads": 2, "segment_length": 8}.items()]
+    for task, folder in (("retrieval", "pairs"), ("language", "windows")):
+        out = tmp_path / task
+        options = ("--set=optimisation.batch_size=4", "--steps", 3, "--data", tmp_path / folder)
+        assert rmaat("train", "--task", task, *tiny, *options, "--out", out) == 0
+        assert np.isfinite(json.loads((out / "result.json").read_text())["test"]["loss"])
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("stop_at", [2, 6, 10])
-def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
-    make_model, make_recipe, splits, tmp_path, stop_at
-):
+def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(make_model, make_recipe, splits, tmp_path, stop_at):
     """Broken off before the first state, inside the curriculum (it ends between two states), after it."""
     stage = {"steps": 5, "batch_size": 4, "min_length": 10, "max_length": 30}
     recipe = make_recipe().model_copy(update={"data": DataRecipe(curriculum=[stage])})
@@ -66,9 +64,7 @@ def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
 
 
 @pytest.mark.parametrize("harm", ["truncate", "unlink", "no json"])
-def test_a_broken_newest_state_is_skipped_with_a_warning(
-    make_model, make_recipe, splits, tmp_path, caplog, harm
-):
+def test_a_broken_newest_state_is_skipped_with_a_warning(make_model, make_recipe, splits, tmp_path, caplog, harm):
     recipe = make_recipe()
     whole = run(make_model, recipe, splits, tmp_path / "run")
     states = sorted((tmp_path / "run" / "states").iterdir())
@@ -124,9 +120,7 @@ def test_minutes_end_a_run_early(make_model, make_recipe, splits, tmp_path):
     assert trainer.optimizer.param_groups[0]["lr"] < 0.1 * trainer.options.learning_rate
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 65}, {"learning_rate": 1e30, "steps": 40, "accumulate": 1}]
-)
+@pytest.mark.parametrize("options", [{"batch_size": 65}, {"learning_rate": 1e30, "steps": 40, "accumulate": 1}])
 def test_impossible_options_are_refused(make_model, make_recipe, splits, tmp_path, options):
     with pytest.raises(InputError):
         run(make_model, make_recipe(**options), splits, tmp_path)
