@@ -9,6 +9,7 @@ of the decay.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from rmaat_bridge.families import Family
 from rmaat_bridge.fit_result import AttentionFit, candidates
 from rmaat_bridge.kernel_families import KERNEL_FAMILIES
 from rmaat_bridge.quantity import POSITIVE, Quantity
-from rmaat_bridge.recordings import Cycles, attribute, cycles, finite
+from rmaat_bridge.recordings import Cycles, activities, attribute, cycles, finite, last_cycle_mean
 from rmaat_bridge.regression import PARSIMONY, Regression, choose, least_squares, residual_p_value
 
 FLAT = 1e-9
@@ -28,6 +29,9 @@ FLAT = 1e-9
 SAME_DRIVE = 3
 # Transport that brings less than this share of p_short is not told from the error of the time averages.
 NEGLIGIBLE = 0.01
+# Grid steps from which the fits set out, with the amplitudes that are best there: length and amplitude trade
+# off against each other, and a fit that starts from one length may end in a local minimum.
+STARTING_LENGTHS = (0.3, 0.6, 1.0, 2.0, 4.0)
 # Family of the transport of each coupling kernel of the simulation.
 TRANSPORT = {"exponential-l1": "exponential", "exponential": "exponential", "gaussian": "gaussian"}
 
@@ -58,13 +62,16 @@ def fit_attention(recording: xr.Dataset) -> AttentionFit:
     if recording.attrs.get("model") != "macro":
         raise InputError("recording: model", recording.attrs.get("model"), "macro, for the spatial kernel")
     rhythm, parameters = cycles(recording), attribute(recording, "parameters")
+    if parameters["coupling_kernel"] not in TRANSPORT:
+        allowed = f"one of {', '.join(TRANSPORT)}: the others do not depend on distance alone"
+        raise InputError("recording: coupling_kernel", parameters["coupling_kernel"], allowed)
     response = finite(recording, "p_short").sel(time=rhythm.last).mean("time").values
-    if response.shape[0] < 3:
-        raise InputError("recording: neurons", response.shape[0], "at least 3, or no decay shows")
+    if min(response.shape) < 3:
+        raise InputError("recording: neurons", min(response.shape), "at least 3, or no decay shows")
     if np.ptp(response) <= FLAT:
         raise InputError("recording: p_short", f"a range of {np.ptp(response):.1e}", "a decay with distance")
-    active = FUNCTIONS[parameters["theta"]].value(finite(recording, "x").sel(time=rhythm.last).values)
-    source = np.einsum("ti,tj->ij", active, active) / len(active)
+    post, pre = activities(recording, rhythm)
+    source = np.einsum("ti,tj->ij", post, pre) / len(post)
     distance = _distances(recording, parameters)
     fits = {name: fit_kernel(family, response, source, distance) for name, family in KERNEL_FAMILIES.items()}
     name = choose(fits)
@@ -113,13 +120,14 @@ def fit_kernel(family: Family, response: np.ndarray, source: np.ndarray, distanc
         decay = family.curve(np, distances / length, **shape)
         return drive @ (neighbour * decay) + (self_term - neighbour) * drive[:, 0]
 
-    gain = float(response.max() / source.max())
-    starts = [
-        {"self_term": gain, "neighbour": gain * share, "length": length, **shape}
-        for share in (0.1, 0.5)
-        for length in (0.7, 2.0)
-        for shape in family.starts
-    ]
+    starts = []
+    for length in STARTING_LENGTHS:
+        for shape in family.starts:
+            parts = np.stack([drive[:, 0], curve(0.0, 1.0, length, **shape)], axis=1)
+            self_term, neighbour = np.linalg.lstsq(parts, observed)[0]
+            floor = 1e-3 * float(observed.max() / drive.max())
+            amplitudes = {"self_term": max(self_term, floor), "neighbour": max(neighbour, floor)}
+            starts.append({**amplitudes, "length": length, **shape})
     domains = {"self_term": POSITIVE, "neighbour": POSITIVE, "length": POSITIVE, **family.domain}
     return least_squares(curve, observed, domains, starts)
 
@@ -132,23 +140,28 @@ def _transport(
     ``leak mean(p) + tau (p(end) - p(start)) / cycle - drive mean(kappa(s)) = sum T mean(psi(p))``, in which
     all but T is recorded or a parameter of the recording.
     """
-    p, s = (finite(recording, name).sel(time=rhythm.last).values for name in ("p_short", "s"))
-    time = recording["time"].sel(time=rhythm.last).values
-    span = time[-1] - time[0]
+    p, s = finite(recording, "p_short"), finite(recording, "s")
     psi, kappa = (FUNCTIONS[parameters[name]].value for name in ("psi", "kappa"))
-    mean_p, mean_psi, mean_kappa = (np.trapezoid(v, time, axis=0) / span for v in (p, psi(p), kappa(s)))
-    arriving = parameters["leak_p_short"] * mean_p + parameters["tau_p_short"] * (p[-1] - p[0]) / span
+    mean_p, mean_psi, mean_kappa = (
+        last_cycle_mean(v, rhythm) for v in (p, xr.apply_ufunc(psi, p), xr.apply_ufunc(kappa, s))
+    )
+    rise = p.sel(time=rhythm.last)[[0, -1]].diff("time").values[0]
+    arriving = parameters["leak_p_short"] * mean_p + parameters["tau_p_short"] * rise / rhythm.seconds
     arriving -= parameters["drive"] * mean_kappa
     if arriving.max() <= NEGLIGIBLE * mean_p.max():
         return {}
     family = KERNEL_FAMILIES[TRANSPORT[parameters["coupling_kernel"]]]
     distances, drive = _by_distance(mean_psi, distance)
-    fit = least_squares(
-        lambda strength, length: strength * drive @ family.curve(np, distances / length),
-        arriving.ravel(),
-        {"strength": POSITIVE, "length": POSITIVE},
-        [{"strength": float(arriving.max() / mean_psi.max()), "length": length} for length in (0.5, 2.0)],
-    )
+    observed = arriving.ravel()
+
+    def curve(strength: Any, length: Any) -> np.ndarray:
+        return strength * drive @ family.curve(np, distances / length)
+
+    starts = []
+    for length in STARTING_LENGTHS:
+        alone = curve(1.0, length)
+        starts.append({"strength": float(abs(alone @ observed) / (alone @ alone)), "length": length})
+    fit = least_squares(curve, observed, {"strength": POSITIVE, "length": POSITIVE}, starts)
     return {
         f"transport_{name}": Quantity.estimated(fit.values[name], fit.standard_errors[name], fit.dof, unit, POSITIVE)
         for name, unit in (("strength", "1"), ("length", "grid step"))
@@ -166,11 +179,19 @@ def _by_distance(source: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, 
 
 def _distances(recording: xr.Dataset, parameters: dict[str, Any]) -> np.ndarray:
     """Distance between any two processes, shape (post, pre, post, pre), in grid steps."""
+    l1 = parameters["coupling_kernel"] == "exponential-l1"
 
-    def along(position: np.ndarray) -> np.ndarray:
-        apart = np.abs(position[:, None] - position)
-        return np.minimum(apart, len(position) - apart) if parameters["border"] == "periodic" else apart
+    def along(name: str) -> np.ndarray:
+        """Distances on one side, summed over the axes of the layout; squared unless l1."""
+        place = recording[f"{name}_position"].values
+        side = math.isqrt(place.size) if parameters["layout"] == "sheet" else place.size
+        total = np.zeros((place.size, place.size))
+        for axis in np.divmod(place, side) if parameters["layout"] == "sheet" else (place,):
+            apart = np.abs(axis[:, None] - axis)
+            if parameters["border"] == "periodic":
+                apart = np.minimum(apart, side - apart)
+            total += apart if l1 else apart**2
+        return total
 
-    rows = along(recording["post_position"].values)[:, None, :, None]
-    columns = along(recording["pre_position"].values)[None, :, None, :]
-    return rows + columns if parameters["coupling_kernel"] == "exponential-l1" else np.hypot(rows, columns)
+    total = along("post")[:, None, :, None] + along("pre")[None, :, None, :]
+    return total if l1 else np.sqrt(total)

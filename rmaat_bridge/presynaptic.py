@@ -14,10 +14,9 @@ import numpy as np
 import xarray as xr
 
 from astro_sim.errors import InputError
-from astro_sim.functions import FUNCTIONS
 from rmaat_bridge.fit_result import PresynapticFit, candidates
 from rmaat_bridge.quantity import POSITIVE, Quantity
-from rmaat_bridge.recordings import attribute, cycles, finite
+from rmaat_bridge.recordings import activities, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
 
 MINIMUM_LEVELS = 3
@@ -167,13 +166,12 @@ def _calcium_against_rate(recording: xr.Dataset) -> Columns:
 
 
 def _p_short_against_activity(recording: xr.Dataset) -> Columns:
-    last = cycles(recording).last
-    theta = FUNCTIONS[attribute(recording, "parameters")["theta"]].value
-    activity = theta(finite(recording, "x").sel(time=last).values).mean(axis=0)
-    response = finite(recording, "p_short").sel(time=last).mean("time").values
+    rhythm = cycles(recording)
+    of_post, of_pre = (activity.mean(axis=0) for activity in activities(recording, rhythm))
+    response = finite(recording, "p_short").sel(time=rhythm.last).mean("time").values
     post, pre = np.indices(response.shape)
-    driven = activity[post] > 0
-    return activity[pre][driven], response[driven], post[driven]
+    driven = of_post[post] > 0
+    return of_pre[pre][driven], response[driven], post[driven]
 
 
 READERS: dict[str, tuple[Callable[[xr.Dataset], Columns], str, tuple[float, float]]] = {

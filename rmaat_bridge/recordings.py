@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.integrate import simpson
 
 from astro_sim.errors import InputError
+from astro_sim.functions import FUNCTIONS
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """A protocol's repetition: `count` cycles of `seconds` each."""
+    """A protocol's repetition: `count` cycles of `seconds` each, the input on for the first `on` of them."""
 
     count: int
     seconds: float
+    on: float = 0.0
 
     @property
     def last(self) -> slice:
@@ -50,7 +53,7 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
         return Cycles(int(times[-1] / cycle_s + 1e-6), cycle_s)
     protocol = attribute(recording, "protocol")
     try:
-        found = Cycles(int(protocol["n_cycles"]), float(protocol["cycle_s"]))
+        found = Cycles(int(protocol["n_cycles"]), float(protocol["cycle_s"]), float(protocol.get("on_s", 0)))
     except KeyError as missing:
         kind = protocol.get("kind")
         raise InputError("recording: protocol", kind, f"STP cycles (it lacks {missing})") from None
@@ -80,3 +83,22 @@ def finite(recording: xr.Dataset, name: str) -> xr.DataArray:
 def at_times(data: xr.DataArray, times: np.ndarray) -> np.ndarray:
     """Values at `times` by linear interpolation in time; shape (len(times), ...)."""
     return data.interp(time=times, kwargs={"fill_value": "extrapolate"}).values
+
+
+def last_cycle_mean(data: xr.DataArray, rhythm: Cycles) -> np.ndarray:
+    """Time mean over the last cycle by Simpson's rule, on either side of the kink where the input ends."""
+    last = data.sel(time=rhythm.last)
+    kink = float(last["time"][0]) + rhythm.on
+    parts = (last.sel(time=slice(None, kink)), last.sel(time=slice(kink, None)))
+    integral = sum(simpson(part.values, x=part["time"].values, axis=0) for part in parts)
+    return integral / float(last["time"][-1] - last["time"][0])
+
+
+def activities(recording: xr.Dataset, rhythm: Cycles) -> tuple[np.ndarray, np.ndarray]:
+    """theta(x) of the post- and of the presynaptic neurons over the last cycle, shapes (time, post), (time, pre).
+
+    In a recurrent network they are the same neurons; a feed-forward one lists the presynaptic neurons first.
+    """
+    theta = FUNCTIONS[attribute(recording, "parameters")["theta"]].value
+    active = theta(finite(recording, "x").sel(time=rhythm.last).values)
+    return active[:, -recording.sizes["post"] :], active[:, : recording.sizes["pre"]]

@@ -25,8 +25,9 @@ from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.recordings import Cycles, at_times, attribute, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
 
-# The slow variable of each model: tens of seconds and more.
-SLOW = {"macro": "p_long", "tripartite": "bound_presynaptic"}
+# The slow variable of a recording, the first of these that it has: the long-term process, or the receptors
+# that the gliotransmitter of a tripartite synapse binds for minutes.
+SLOW = ("p_long", "bound_presynaptic")
 MINIMUM_CYCLES = 4
 FLAT = 1e-9
 # A mean increment of the last third this close to that of the first third is a straight line, not a bend.
@@ -40,8 +41,7 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     Parameters
     ----------
     recording : Dataset
-        Macro (``p_long``) or tripartite (``bound_presynaptic``, the gliotransmission that outlasts the
-        release).
+        With ``p_long`` (macro model, plasticity runs) or ``bound_presynaptic`` (tripartite synapses).
     seed : int
         Of the bootstrap.
     cycle_s : float, optional
@@ -188,9 +188,9 @@ def retention_band(fit: RetentionFit, n_segments: int, seed: int = 0) -> list[Qu
 
 def _build_up(recording: xr.Dataset, rhythm: Cycles) -> np.ndarray:
     """Synapses' mean of the slow variable at the ends of the cycles minus its start, shape (n_cycles,)."""
-    if (model := recording.attrs.get("model")) not in SLOW:
-        raise InputError("recording: model", model, f"one of {', '.join(SLOW)}")
-    name = SLOW[model]
+    name = next((name for name in SLOW if name in recording), None)
+    if name is None:
+        raise InputError("recording", ", ".join(map(str, recording.data_vars)), f"one of {', '.join(SLOW)}")
     data = finite(recording, name)
     where = f"recording: {name}"
     if rhythm.count < MINIMUM_CYCLES:

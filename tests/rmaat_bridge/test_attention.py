@@ -100,6 +100,21 @@ def test_transport_is_found_under_other_constants():
     assert fit.findings["transport_strength"].value == pytest.approx(0.2, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("changes", "inputs"),
+    [
+        ({"n_neurons": 9, "layout": "sheet", "coupling": 0.05}, (1.0, 0.2, 0.6, 0.1, 0.4, 0.3, 0.8, 0.0, 0.5)),
+        ({"n_neurons": 4, "n_pre": 5}, (1.0, 0.2, 0.6, 0.1, 0.4, 0.3, 0.8, 0.0, 0.5)),
+    ],
+)
+def test_transport_is_found_on_sheets_and_in_feed_forward_networks(changes, inputs):
+    """The default length of 1 grid step to 3 %."""
+    parameters = MacroParameters(**changes)
+    fit = fit_attention(simulate_macro(parameters, stp_cycles(3, 45.0, 15.0, inputs), backend="scipy"))
+    assert fit.findings["transport_length"].value == pytest.approx(1.0, rel=0.03)
+    assert fit.findings["transport_strength"].value == pytest.approx(parameters.coupling, rel=0.03)
+
+
 def test_no_transport_no_transport_length():
     fit = fit_attention(simulate_macro(MacroParameters(coupling=0.0), backend="scipy"))
     assert not any(name.startswith("transport") for name in fit.findings)

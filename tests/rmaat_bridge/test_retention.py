@@ -217,9 +217,9 @@ def test_falling_curve_is_refused_by_cycle(make):
         fit_retention(make.build_up(lambda t: -t))
 
 
-def test_recording_of_another_model_is_refused(make):
-    with pytest.raises(InputError, match="model"):
-        fit_retention(make.build_up(lambda t: t).assign_attrs(model="ring"))
+def test_recording_without_a_slow_variable_is_refused(make):
+    with pytest.raises(InputError, match="one of p_long, bound_presynaptic"):
+        fit_retention(make.build_up(lambda t: t).drop_vars("p_long"))
 
 
 def test_unequal_amplitudes_do_not_change_the_retention(make):
