@@ -49,7 +49,7 @@ def run_in_child(
     """
     with tempfile.TemporaryDirectory(prefix="rmaat-lava-") as name:
         folder = Path(name)
-        np.savez(folder / "inputs.npz", **dict(arrays))
+        np.savez(folder / "inputs.npz", **dict[str, Any](arrays))
         job = {"function": function, "settings": dict(settings), "parent": os.getpid()}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         with open(folder / "log.txt", "wb") as log:

@@ -16,7 +16,7 @@ from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.program import Program, flatten, rebuild
 
 if TYPE_CHECKING:
-    from rmaat import RMAATForSequenceClassification
+    from rmaat.heads import RMAATForSequenceClassification
     from rmaat_lava.quantization import Calibration
 
 FORMAT = "rmaat-lava-1"
@@ -53,7 +53,7 @@ class Deployment:
         """Write the folder; whole or not at all."""
         with replacing(folder) as room:
             room.mkdir()
-            np.savez_compressed(room / PROGRAM, **flatten(self.program))
+            np.savez_compressed(room / PROGRAM, **dict[str, Any](flatten(self.program)))
             described = self.description | {"format": FORMAT, "program_sha256": file_sha256(room / PROGRAM)}
             (room / DESCRIPTION).write_text(json.dumps(described, indent=2), encoding="utf-8")
         return Path(folder)

@@ -213,7 +213,7 @@ def flatten(node: Any, prefix: str = "") -> dict[str, np.ndarray]:
 def rebuild(arrays: Mapping[str, np.ndarray], kind: Any = Program, prefix: str = "") -> Any:
     """The program whose `flatten` gave `arrays`; a missing array is a KeyError with its name."""
     if get_origin(kind) is tuple:
-        inner, items = get_args(kind)[0], []
+        inner, items = get_args(kind)[0], list[Any]()
         while any(name.startswith(f"{prefix}.{len(items)}.") for name in arrays):
             items.append(rebuild(arrays, inner, f"{prefix}.{len(items)}"))
         return tuple(items)

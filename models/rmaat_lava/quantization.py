@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,9 +26,7 @@ from rmaat_lava.arithmetic import (
 from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from rmaat import RMAATForSequenceClassification
+    from rmaat.heads import RMAATForSequenceClassification
 
 STATE = 22
 """Bits that the calibrated range of a 24-bit state may fill: one is left free."""
@@ -68,7 +66,7 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     ------
     InputError
     """
-    from rmaat import RMAATForSequenceClassification
+    from rmaat.heads import RMAATForSequenceClassification
 
     if type(classifier) is not RMAATForSequenceClassification:
         raise InputError("model", type(classifier).__name__, "an RMAATForSequenceClassification")
@@ -188,7 +186,8 @@ class _Builder:
         return choice
 
     def _embedding(self) -> Embedding:
-        embedding, out = self.model.embedding, self.exponents["layers.0.x"]
+        embedding: Any = self.model.embedding
+        out = self.exponents["layers.0.x"]
         if self.config.input_kind == "tokens":
             linear = self._linear("embedding", embedding.weight.mT, None, 0, out)
         else:
@@ -214,8 +213,11 @@ class _Builder:
             shares = _numpy(self.model.memory.shares(lengths, self.max_segments)).T
         return np.pad(shares, ((1, 0), (1, 0)))
 
+    def _block(self, i: int) -> Any:
+        return self.model.blocks[i]
+
     def _layer(self, i: int) -> Layer:
-        name, block = f"layers.{i}", self.model.blocks[i]
+        name, block = f"layers.{i}", self._block(i)
         attention = block.attention
         stream = self.exponents[f"{name}.x"]
         weights = dict(zip(("query", "key", "value"), attention.qkv.weight.detach().chunk(3), strict=True))
@@ -256,7 +258,7 @@ class _Builder:
         )
 
     def _response(
-        self, name: str, attention: nn.Module, e_k: int, e_q: int, e_h: int
+        self, name: str, attention: Any, e_k: int, e_q: int, e_h: int
     ) -> tuple[tuple[Octaves, ...], np.ndarray]:
         """g's table, and per head the real value of one unit of φ(q) H / C."""
         heads, places = attention.heads, attention.places
@@ -282,7 +284,7 @@ class _Builder:
         multiplier: Integers,
         shift: Integers,
     ) -> Read:
-        name, block = f"layers.{i}", self.model.blocks[i]
+        name, block = f"layers.{i}", self._block(i)
         stream, y, out = (self.exponents[place] for place in (f"{name}.x", f"{name}.y", f"layers.{i + 1}.x"))
         ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight})
         hidden = self._message(f"{name}.ffn_in", {f"{name}.ffn_out": block.ffn_out.weight})
@@ -301,7 +303,7 @@ class _Builder:
             ffn_norm=self._norm(block.ffn_norm, f"{name}.ffn_norm", y, out),
         )
 
-    def _norm(self, norm: nn.Module, name: str, e_in: int, e_out: int) -> Norm:
+    def _norm(self, norm: Any, name: str, e_in: int, e_out: int) -> Norm:
         width = norm.weight.shape[0]
         square_shift = 2 * max(0, int(np.ceil((np.log2(self.ranges[f"{name}.squares"]) + 2 * e_in - STATE) / 2)))
         mean_multiplier, mean_shift = _multipliers(np.array(1.0 / width))

@@ -7,6 +7,7 @@ the sequences in which one could are summed token by token.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,17 @@ from rmaat_lava.arithmetic import (
 )
 from rmaat_lava.program import Program, Read, Write
 
-Probe = Callable[[str, int, np.ndarray, Integers], None]
-"""Called with a name, the segment from 1, the rows of the batch, and the values."""
+
+class Segment(NamedTuple):
+    """The t-th segment (from 1) of those sequences of a batch that have one."""
+
+    t: int
+    rows: np.ndarray  # which sequences, (rows,)
+    valid: np.ndarray  # True at places that exist: memory, then tokens, (rows, places)
+
+
+Probe = Callable[[str, Segment, Integers], None]
+"""Called with a name and the values of a segment, (rows, ...)."""
 
 PLACES_AT_ONCE = 512
 """Places of one segment that run as one batch: their arrays stay in the processor's cache."""
@@ -74,22 +84,22 @@ class _Batch:
             piece = inputs[rows, (t - 1) * size : t * size]
             exists = np.arange(piece.shape[1]) < (self.lengths[rows] - (t - 1) * size)[:, None]
             valid = np.concatenate([np.ones((len(rows), first), bool), exists], axis=1)
+            here = Segment(t, rows, valid)
             x = np.zeros((*valid.shape, program.dim))
             x[:, :first] = self.enter_memory(memory[rows], self.segments[rows], t)
             x[:, first:][exists] = self.embed(piece, exists)
             for index, layer in enumerate(program.layers):
-                self.see(f"layers.{index}.x", t, rows, x)
-                weights, g = self.write(layer.write, x, valid, f"layers.{index}.write", t, rows)
-                x[valid] = self.read(layer.read, x, valid, weights, g, f"layers.{index}.read")
-            self.see("features", t, rows, x)
+                weights, g = self.write(layer.write, x, here, f"layers.{index}.write")
+                x[valid] = self.read(layer.read, x, weights, g, here, f"layers.{index}.read")
+                self.see(f"layers.{index}.features", here, x)
             memory[rows] = x[:, :first]
-            pool[rows] = saturate(pool[rows] + self.pool(x, valid, t, rows), "readout.pool", self.counts)
-            self.see("pool", t, rows, pool[rows])
+            pool[rows] = saturate(pool[rows] + self.pool(x, here), "readout.pool", self.counts)
+            self.see("pool", here, pool[rows])
         return self.decide(pool)
 
-    def see(self, name: str, t: int, rows: np.ndarray, values: Integers) -> None:
+    def see(self, name: str, here: Segment, values: Integers) -> None:
         if self.probe is not None:
-            self.probe(name, t, rows, values.astype(np.int64))
+            self.probe(name, here, values.astype(np.int64))
 
     def dense(self, linear: Linear, x: Integers, place: str) -> Integers:
         return linear.rescale(x @ linear.matrix, place, self.counts)
@@ -109,10 +119,9 @@ class _Batch:
         x = linear.rescale(total, "embedding.linear", self.counts)
         return saturate(x + position[np.nonzero(exists)[1]], "embedding", self.counts)
 
-    def write(
-        self, w: Write, x: Integers, valid: np.ndarray, place: str, t: int, rows: np.ndarray
-    ) -> tuple[Integers, Integers]:
+    def write(self, w: Write, x: Integers, here: Segment, place: str) -> tuple[Integers, Integers]:
         """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim)."""
+        valid = here.valid
         message = round_shift(x[valid], w.message_shift)
         k = self.dense(w.key, message, f"{place}.key")
         k = self.by_head(saturate(w.phi(k), f"{place}.phi", self.counts), valid)
@@ -125,8 +134,8 @@ class _Batch:
                 (written[row, :, i, :, None] * v[row, :, i, None, :] for i in stream), f"{place}.weights"
             )
             activity[row] = self.running_sum((k[row, :, i] for i in stream), f"{place}.activity")
-        self.see(f"{place}.weights", t, rows, weights)
-        self.see(f"{place}.activity", t, rows, activity)
+        for name, values in (("k", k), ("written", written), ("v", v)):
+            self.see(f"{place}.{name}", here, values)
         weights = round_shift(weights, w.shift)
         return weights, w.response[0](activity) if w.response else activity
 
@@ -152,9 +161,9 @@ class _Batch:
             total = saturate(total + term, place, self.counts)
         return total
 
-    def read(self, r: Read, x: Integers, valid: np.ndarray, weights: Integers, g: Integers, place: str) -> Integers:
+    def read(self, r: Read, x: Integers, weights: Integers, g: Integers, here: Segment, place: str) -> Integers:
         """Outputs of the layer at the places that exist, (count, dim)."""
-        heads = len(r.multiplier)
+        heads, valid = len(r.multiplier), here.valid
         q = self.dense(r.query, round_shift(x[valid], r.message_shift), f"{place}.query")
         q = self.by_head(saturate(r.phi(q), f"{place}.phi", self.counts), valid)
         ratio = _at(saturate(q @ weights, f"{place}.numerator", self.counts), valid)
@@ -165,6 +174,10 @@ class _Batch:
             ratio = saturate(ratio, f"{place}.ratio", self.counts)
         attended = multiply_shift(ratio, r.multiplier[:, None], r.shift[:, None])
         attended = attended.reshape(len(attended), heads * q.shape[-1])
+        if self.probe is not None:
+            full = np.zeros_like(x)
+            full[valid] = attended
+            self.see(f"{place}.attended", here, full)
         y = r.norm(saturate(x[valid] + attended, f"{place}.residual", self.counts), f"{place}.norm", self.counts)
         hidden = self.dense(r.ffn_in, round_shift(y, r.ffn_shift), f"{place}.ffn_in")
         out = self.dense(r.ffn_out, np.maximum(hidden, 0), f"{place}.ffn_out")
@@ -176,13 +189,13 @@ class _Batch:
         full[valid] = x
         return full.reshape(*valid.shape, self.program.heads, -1).swapaxes(1, 2)
 
-    def pool(self, features: Integers, valid: np.ndarray, t: int, rows: np.ndarray) -> Integers:
+    def pool(self, features: Integers, here: Segment) -> Integers:
         """What segment t adds to the pool, (rows, dim or 2 dim): RF(t, T) times the means of tokens and memory."""
-        r, first = self.program.readout, self.program.memory_tokens
+        r, first, valid = self.program.readout, self.program.memory_tokens, here.valid
         terms = round_shift(features, r.sum_shift) * valid[..., None]
         tokens = self.mean(terms[:, first:], valid[:, first:], "readout.tokens")
         memory = self.mean(terms[:, :first], valid[:, :first], "readout.memory") if first else tokens[:, :0]
-        share = r.share[self.segments[rows], t][:, None]
+        share = r.share[self.segments[here.rows], here.t][:, None]
         return round_shift(np.concatenate([tokens, memory], axis=1) * share, MULTIPLIER_BITS)
 
     def mean(self, terms: Integers, valid: np.ndarray, place: str) -> Integers:

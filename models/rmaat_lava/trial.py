@@ -121,7 +121,7 @@ def find_run(folder: Path) -> tuple[Path, dict[str, Any]]:
 def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Logits of the float model, (sequences, labels)."""
     order = np.argsort(lengths, kind="stable")
-    found = {}
+    found: dict[int, np.ndarray] = {}
     for rows in np.array_split(order, -(-len(order) // BATCH)):
         batch = torch.from_numpy(inputs[rows, : lengths[rows].max()])
         logits = model(batch, torch.from_numpy(lengths[rows])).logits.double().numpy()

@@ -6,7 +6,7 @@ rounding to the program's exponents (straight-through), it is what quantisation-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from rmaat import RMAATForSequenceClassification
+    from rmaat.heads import RMAATForSequenceClassification
 
 
 class Place(Protocol):
@@ -75,7 +75,7 @@ def logits(
     exists = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
     tables = [place(f"layers.{i}.phi_k", _table(block.attention)) for i, block in enumerate(model.blocks)]
     memory = model.memory.initial.expand(len(inputs), -1, -1)
-    pool: Tensor | float = 0.0
+    pool = torch.zeros(())
     pieces = zip(shares, factors, inputs.split(size, dim=1), exists.split(size, dim=1), strict=False)
     for share, factor, piece, mask in pieces:
         scaled = memory * factor[:, None, None] + model.memory.identity
@@ -99,17 +99,17 @@ def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
     return place("mean", total / mask.sum(1, keepdim=True).clamp_min(1))
 
 
-def _embed(embedding: nn.Module, piece: Tensor, place: Place, weight: Place) -> Tensor:
+def _embed(embedding: Any, piece: Tensor, place: Place, weight: Place) -> Tensor:
     if isinstance(embedding, nn.Embedding):
         return place("embedding", F.embedding(piece, weight("embedding", embedding.weight.mT).mT))
     return _dense(embedding, place("inputs", piece), "embedding", place, weight)
 
 
-def _dense(linear: nn.Module, x: Tensor, name: str, place: Place, weight: Place) -> Tensor:
+def _dense(linear: Any, x: Tensor, name: str, place: Place, weight: Place) -> Tensor:
     return place(name, F.linear(x, weight(name, linear.weight), linear.bias))
 
 
-def _table(attention: nn.Module) -> Tensor:
+def _table(attention: Any) -> Tensor:
     """φ(R), (heads, places, head_dim); zeros without the astrocyte."""
     table = attention.astrocytic_table()
     if table is None:
@@ -118,7 +118,7 @@ def _table(attention: nn.Module) -> Tensor:
 
 
 def _block(
-    block: nn.Module,
+    block: Any,
     x: Tensor,
     table: Tensor,
     valid: Tensor,
@@ -159,6 +159,6 @@ def _block(
     return place(out, _norm(block.ffn_norm, summed, f"{name}.ffn_norm", place))
 
 
-def _norm(norm: nn.Module, x: Tensor, name: str, place: Place) -> Tensor:
+def _norm(norm: Any, x: Tensor, name: str, place: Place) -> Tensor:
     place(f"{name}.squares", (x - x.mean(-1, keepdim=True)).square().sum(-1, keepdim=True))
     return norm(x)

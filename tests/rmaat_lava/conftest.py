@@ -16,6 +16,7 @@ from rmaat_lava import Calibration, quantize
 
 @pytest.fixture(scope="session")
 def trained():
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     return train(RMAATForSequenceClassification(small_config(backprop="bptt")), steps=60, seed=1000)
 

@@ -8,6 +8,7 @@ from lava_models import frequent_token
 
 from rmaat_lava import Deployment, run
 from rmaat_lava.shim import LAVA_VERSION, lava_version
+from rmaat_lava.trace import trace
 
 pytestmark = [
     pytest.mark.needs_lava,
@@ -44,3 +45,23 @@ def test_equals_numpy_and_float_on_a_hundred_sequences(deployment, trained):
     inputs, lengths, _ = frequent_token(100, seed=9)
     real = trained(inputs, lengths).logits.argmax(1).numpy()
     assert (real == lava.predictions).mean() >= 0.95
+
+
+def _assert_every_probe_equal(deployment: Deployment, inputs: np.ndarray, lengths: np.ndarray) -> None:
+    lava = run(deployment, inputs, "lava", lengths=lengths, probe=True)
+    expected = trace(deployment.program, inputs, lengths)
+    assert lava.probes.keys() == expected.keys()
+    for name, values in expected.items():
+        assert np.count_nonzero(values), name
+        np.testing.assert_array_equal(lava.probes[name], values, err_msg=name)
+
+
+def test_every_probe_is_equal_at_every_step(deployment):
+    inputs, lengths, _ = frequent_token(2, seed=10)
+    _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
+
+
+@pytest.mark.slow
+def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
+    inputs, lengths, _ = frequent_token(20, seed=11)
+    _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
