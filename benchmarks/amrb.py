@@ -57,10 +57,10 @@ def main() -> None:
         row = {"segments": segments, "time": interleaved(steps, options.rounds)}
         row["tensor_bytes"] = {n: training_step_peak(one, segments, options.batch) for n, one in made.items()}
         row["resident_bytes"] = {
-            n: resident_peak(training_step, one, segments, options.batch) for n, one in made.items()
+            name: resident_peak(training_step, (one, 1, 1), (one, segments, options.batch))
+            for name, one in made.items()
         }
-        last = max(segments, 1)
-        row["time_floor"] = 1 + (last - 1) / last / 3  # one more forward of all segments but the last
+        row["time_floor"] = 1 + (segments - 1) / segments / 3  # one more forward of all segments but the last
         rows.append(row)
         time = row["time"]
         print(

@@ -42,15 +42,19 @@ def interleaved(cells: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
     }
 
 
-def resident_peak(make_step: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
-    """Bytes that a step adds to the resident memory of a fresh process at its peak (Linux: VmHWM)."""
+def resident_peak(make_step: Callable[..., Callable[[], Any]], small: tuple, large: tuple) -> int:
+    """Bytes that a step adds to the resident memory of a fresh process at its peak (Linux: VmHWM).
+
+    The step made from the arguments `small` runs first, so that the library's own pages are there already.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_resident_peak, (torch.get_num_threads(), make_step, *arguments))
+        return pool.apply(_resident_peak, (torch.get_num_threads(), make_step, small, large))
 
 
-def _resident_peak(threads: int, make_step: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
+def _resident_peak(threads: int, make_step: Callable[..., Callable[[], Any]], small: tuple, large: tuple) -> int:
     torch.set_num_threads(threads)
-    step = make_step(*arguments)
+    make_step(*small)()
+    step = make_step(*large)
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")
     step()

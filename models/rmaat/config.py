@@ -46,6 +46,7 @@ class RMAATConfig(BaseModel):
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     astrocytic: bool = True  # H_astro
     retention: bool = True  # memory scaled by RF(t, T)
+    memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
     streaming: bool = False  # the factors of unknown T; causal models always use them
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 

@@ -1,6 +1,7 @@
 """Long-term (LTP) memory: how much of what a segment leaves behind is kept."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rmaat_bridge.schedule import RetentionSchedule
@@ -13,8 +14,9 @@ class Memory(nn.Module):
 
     where mem' is what the stack leaves at the memory's places, y_t a segment's summary and T the sample's own
     number of segments. The factor is applied as the memory enters segment t + 1, so that the state after the
-    last segment is mem' itself, a layer norm's output whose size does not depend on T. There is no
-    normalisation between the scaling and the first layer's keys and values: it would undo the factor.
+    last segment is mem' itself, a layer norm's output whose size does not depend on T. By default nothing
+    normalises between the scaling and the first layer's keys and values; a layer norm there (`norm_after`)
+    undoes the factor, and only the trace keeps it.
 
     Where T is unknown (`streaming`), the factor is the share of the trace present after segment t that t
     itself wrote, and the older part of the trace shrinks by the rest:
@@ -31,6 +33,8 @@ class Memory(nn.Module):
     write_back : bool
         The memory is read in front of a segment and written behind it (causal models), so that the two
         sets of places need an identity each.
+    norm_after : bool
+        Normalise the memory once more after the factor.
 
     Source: Mia, Bal, Sengupta, arXiv 2601.00426.
     """
@@ -42,12 +46,18 @@ class Memory(nn.Module):
         schedule: RetentionSchedule | None,
         streaming: bool = False,
         write_back: bool = False,
+        norm_after: bool = False,
     ) -> None:
         super().__init__()
         self.initial = nn.Parameter(torch.randn(tokens, dim))
         self.identity = nn.Parameter(torch.randn(tokens, dim) * 0.1)
         self.write_identity = nn.Parameter(torch.randn(tokens, dim) * 0.1) if write_back else None
-        self.schedule, self.streaming = schedule, streaming
+        self.schedule, self.streaming, self.norm_after = schedule, streaming, norm_after
+
+    def enter(self, memory: Tensor, factor: Tensor) -> Tensor:
+        """What the next segment reads of mem' (batch, tokens, dim); `factor` broadcasts against it."""
+        scaled = memory * factor
+        return F.layer_norm(scaled, scaled.shape[-1:]) if self.norm_after else scaled
 
     def share(self, t: int) -> Tensor:
         """s_t, the streaming factor of segment `t` >= 1 and its share of the trace after it, a scalar."""

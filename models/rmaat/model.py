@@ -52,7 +52,12 @@ class RMAATModel(Pretrained):
         self.position = nn.Parameter(torch.randn(config.segment_length, config.dim) * 0.5)
         schedule = RetentionSchedule(bio.retention) if config.retention else None
         self.memory = Memory(
-            config.memory_tokens, config.dim, schedule, config.streaming or config.causal, config.causal
+            config.memory_tokens,
+            config.dim,
+            schedule,
+            streaming=config.streaming or config.causal,
+            write_back=config.causal,
+            norm_after=config.memory_norm == "after",
         )
         self.blocks: Any = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
@@ -80,7 +85,7 @@ class RMAATModel(Pretrained):
             (batch, memory_tokens, dim) and (batch, n, dim).
         """
         count, n = memory.shape[1], inputs.shape[1]
-        scaled = memory * factor[:, None, None]
+        scaled = self.memory.enter(memory, factor[:, None, None])
         parts = [scaled + self.memory.identity, self.embed(inputs)]
         if self.memory.write_identity is not None:
             parts.append(scaled + self.memory.write_identity)

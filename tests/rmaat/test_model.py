@@ -95,6 +95,23 @@ def test_every_ablation_changes_the_model_and_trains(switch: dict) -> None:
     assert (prediction.logits - model()(INPUTS, LENGTHS).logits).abs().max() > 1e-4
 
 
+def test_a_norm_after_the_factor_undoes_it_in_the_memory() -> None:
+    """The state then no longer knows the biology, while by default it does."""
+    bio = BioParameters.reference()
+    bio.retention.parameters["tau_p_long"].value *= 4
+    slow = bio.model_copy(deep=True).model_dump(mode="json")
+    slow["retention"]["parameters"]["tau_p_long"]["upper"] *= 10
+    change = {}
+    for place in ("before", "after"):
+        memories = [
+            model(memory_norm=place, bio=chosen).model(INPUTS).memory
+            for chosen in (BioParameters.reference().model_dump(mode="json"), slow)
+        ]
+        change[place] = float((memories[0] - memories[1]).abs().max())
+    assert change["before"] > 1e-2
+    assert change["after"] < 1e-2 * change["before"]
+
+
 def test_trainable_biology_receives_gradients() -> None:
     bio = BioParameters.reference()
     bio.retention.parameters["tau_p_long"].mode = "free"

@@ -1,0 +1,88 @@
+"""Character language model: bits per character of RMAAT and its baselines at equal steps and near-equal parameters.
+
+Run ``python benchmarks/char_lm.py TEXT --out runs/bench/char_lm.json``; the last tenth of the text is held out.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+from measure import write_json
+
+from rmaat import RMAATConfig, RMAATForCausalLM, baseline_config
+
+
+def configs(names: list[str], vocab: int, length: int, dim: int, segment: int) -> dict[str, RMAATConfig]:
+    """One causal configuration a model."""
+    sizes = {"vocab_size": vocab, "dim": dim, "layers": 2, "heads": 4, "causal": True}
+    return {n: baseline_config(n, length, segment_length=segment, memory_tokens=8, **sizes) for n in names}
+
+
+def train(config: RMAATConfig, text: torch.Tensor, options: argparse.Namespace, seed: int) -> RMAATForCausalLM:
+    """AdamW with warm-up and cosine decay on random windows; every model sees the same ones."""
+    torch.manual_seed(seed)
+    model = RMAATForCausalLM(config)
+    optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, betas=(0.9, 0.98))
+    windows = torch.Generator().manual_seed(seed)
+    for step in range(options.steps):
+        share = step / options.steps
+        scale = min(1.0, 20 * share, 0.5 * (1 + math.cos(math.pi * share)))
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * max(scale, 1e-3)
+        starts = torch.randint(len(text) - options.length, (options.batch, 1), generator=windows)
+        tokens = text[starts + torch.arange(options.length)]
+        optimizer.zero_grad()
+        model(tokens, None, tokens).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def bits_per_character(model: RMAATForCausalLM, text: torch.Tensor, length: int, windows: int) -> float:
+    """Mean over `windows` windows that share no character."""
+    tokens = text[: windows * length].reshape(windows, length)
+    losses = [model.eval()(rows, None, rows).loss for rows in tokens.split(32)]
+    return float(torch.stack(losses).mean() / math.log(2))
+
+
+def main() -> None:
+    """Train every model on the same windows and write one JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--models", nargs="+", default=["rmaat", "linear", "rmt", "rlt", "transformer"])
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--segment-length", type=int, default=64)
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--windows", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/char_lm.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    characters = options.text.read_text(encoding="utf-8")
+    alphabet = {character: i for i, character in enumerate(sorted(set(characters)), 1)}
+    ids = torch.tensor([alphabet[character] for character in characters])
+    held_out = len(ids) // 10
+    rows = []
+    made = configs(options.models, len(alphabet) + 1, options.length, options.dim, options.segment_length)
+    for seed in range(options.seeds):
+        for name, config in made.items():
+            start = time.process_time()
+            model = train(config, ids[:-held_out], options, seed)
+            bits = bits_per_character(model, ids[-held_out:], options.length, options.windows)
+            parameters = sum(p.numel() for p in model.parameters())
+            used = time.process_time() - start
+            row = {"model": name, "seed": seed, "bits": bits, "parameters": parameters, "cpu_s": used}
+            rows.append(row)
+            print(row, flush=True)
+    write_json(options.out, settings={k: str(v) for k, v in vars(options).items()}, rows=rows)
+
+
+if __name__ == "__main__":
+    main()

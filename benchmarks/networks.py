@@ -1,0 +1,95 @@
+"""The astrocyte ring and the neuron-astrocyte network against the form of the published scripts: CPU time and ratios.
+
+Every case runs in a process of its own, twice in turn with the others, for a short and a long model time; the
+difference gives the cost of a model second, the rest the cost of starting (building included).
+Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+# model: short and long model time, seconds
+LENGTHS = {"ring": (200.0, 4200.0), "network": (0.1, 0.3)}
+FORMS = ("library", "published")
+BACKENDS = ("brian2", "brian2-standalone")
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of those that it has waited for."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in usage)
+
+
+def one(model: str, form: str, backend: str, duration: float) -> float:
+    """CPU seconds of one run, imports left out."""
+    import brian2 as b2
+    import published_form
+
+    from astro_sim import simulate_network, simulate_ring
+    from astro_sim.brian_backend import brian_target
+
+    before = cpu_seconds()
+    if form == "published":
+        with brian_target(backend, None, 0):
+            getattr(published_form, model)(duration)
+    elif model == "ring":
+        simulate_ring(duration=duration, record_dt=0.05, backend=backend)
+    else:
+        simulate_network(duration=duration, backend=backend)
+    assert b2.get_device() is b2.all_devices["runtime"]
+    return cpu_seconds() - before
+
+
+def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Median cost of a start and of a model second, for each form."""
+    short, long = LENGTHS[model]
+    times: dict[str, list[tuple[float, float]]] = {form: [] for form in FORMS}
+    for number in range(rounds + 1):
+        for form in FORMS:
+            pair = []
+            for duration in (short, long):
+                command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                pair.append(float(done.stdout.splitlines()[-1]))
+            if number:  # the first round fills the caches of compiled code
+                times[form].append((pair[0], pair[1]))
+    result = {}
+    for form, pairs in times.items():
+        slope = statistics.median((b - a) / (long - short) for a, b in pairs)
+        start = statistics.median(a for a, _ in pairs) - slope * short
+        result[form] = {"cpu_s_per_model_s": slope, "start_cpu_s": start, f"cpu_s_of_{long:g}_s": pairs[-1][1]}
+    return result
+
+
+def main() -> None:
+    """Measure all cases and write one JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--one", nargs=4, metavar=("MODEL", "FORM", "BACKEND", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--models", nargs="+", default=list(LENGTHS), choices=LENGTHS)
+    parser.add_argument("--backends", nargs="+", default=list(BACKENDS), choices=BACKENDS)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/networks.json"))
+    options = parser.parse_args()
+    if options.one:
+        model, form, backend, duration = options.one
+        print(one(model, form, backend, float(duration)))
+        return
+    from measure import write_json
+
+    cases = {}
+    for model in options.models:
+        for backend in options.backends:
+            row = measured(model, backend, options.rounds)
+            slopes = {form: row[form]["cpu_s_per_model_s"] for form in FORMS}
+            cases[f"{model} {backend}"] = row | {"ratio": slopes["library"] / slopes["published"]}
+            print(json.dumps({f"{model} {backend}": cases[f"{model} {backend}"]}), flush=True)
+    write_json(options.out, cases=cases)
+
+
+if __name__ == "__main__":
+    main()
