@@ -49,11 +49,11 @@ def train(
         "optimisation.minutes": minutes,
     }
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
-    recipe = load_recipe(config or f"{task}-small", given | dict(map(_change, changes or [])))
+    recipe = load_recipe(config or f"{task}-small", given | dict(map(parse_change, changes or [])))
     run(recipe, bio, out or Path("runs") / task, resume=resume)
 
 
-def _change(text: str) -> tuple[str, Any]:
+def parse_change(text: str) -> tuple[str, Any]:
     """``name=value`` with the value in TOML, or taken as a string where it is not TOML."""
     name, equals, value = text.partition("=")
     if not equals:

@@ -1,0 +1,155 @@
+"""Tasks x models x seeds: one run a cell, restartable, and one table of them all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from astro_sim.errors import InputError
+from astro_sim.provenance import replacing
+from rmaat.baselines import BASELINES
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no-retention": {"retention": False},
+    "no-astrocyte": {"astrocytic": False},
+    "alpha-1": {"presynaptic": "linear"},
+    "no-presynaptic": {"presynaptic": "off"},
+    "bptt": {"backprop": "bptt"},
+    "streaming": {"streaming": True},
+    "no-memory": {"memory_tokens": 0},
+}
+COLUMNS = ("task", "model", "accuracy", "std", "seeds", "parameters", "tokens_per_s", "peak_memory_mib", "minutes")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the table; `model` is a baseline, an ablation of RMAAT, or floor."""
+
+    task: str
+    model: str
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where the run lies."""
+        return out / self.task / self.model / f"seed-{self.seed}"
+
+
+def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path, workers: int = 1) -> None:
+    """Run the cells that have no result yet; broken-off ones are continued from their newest state.
+
+    Parameters
+    ----------
+    config : str
+        Name of the recipes, ``<task>-<config>``.
+    changes : dict
+        Recipe entries that all cells share, by dotted name.
+    workers : int
+        Processes; one cell each at a time.
+    """
+    for cell in cells:
+        if cell.model not in (*BASELINES, *ABLATIONS, "floor"):
+            raise InputError("--models", cell.model, f"one of {', '.join((*BASELINES, *ABLATIONS, 'floor'))}")
+    todo = [cell for cell in cells if not (cell.folder(out) / "result.json").is_file()]
+    if workers == 1:
+        for cell in todo:
+            _run(cell, config, changes, out)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_run, cell, config, changes, out) for cell in todo]):
+            done.result()
+
+
+def _run(cell: Cell, config: str, changes: dict[str, Any], out: Path) -> None:
+    from rmaat.training.recipe import load_recipe
+    from rmaat.training.run import train
+
+    ablation = {f"model.{name}": value for name, value in ABLATIONS.get(cell.model, {}).items()}
+    kind = "rmaat" if cell.model in ABLATIONS else cell.model
+    recipe = load_recipe(f"{cell.task}-{config}", {**changes, **ablation, "kind": kind, "seed": cell.seed})
+    Console().print(f"[bold]{cell.task} · {cell.model} · seed {cell.seed}")
+    train(recipe, None, cell.folder(out), resume=True)
+
+
+def collect(out: Path) -> list[dict[str, Any]]:
+    """One row a task and model over its finished seeds, the trivial models of each task below them."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    floors: dict[str, dict[str, list[float]]] = {}
+    for path in sorted(out.glob("*/*/seed-*/result.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        task, model = path.parts[-4], path.parts[-3]
+        for name, value in result["floors"].items():
+            floors.setdefault(task, {}).setdefault(name, []).append(value)
+        if "test" in result:
+            found.setdefault((task, model), []).append(result)
+    rows = [_row(task, model, results) for (task, model), results in found.items()]
+    for task, known in floors.items():
+        for name, values in known.items():
+            spread = {"accuracy": np.mean(values), "std": np.std(values), "seeds": len(values)}
+            rows.append({"task": task, "model": f"floor: {name}", **spread})
+    return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
+
+
+def _row(task: str, model: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    accuracies = [result["test"]["accuracy"] for result in results]
+    return {
+        "task": task,
+        "model": model,
+        "accuracy": np.mean(accuracies),
+        "std": np.std(accuracies, ddof=1) if len(accuracies) > 1 else float("nan"),
+        "seeds": len(accuracies),
+        "parameters": results[0]["parameters"],
+        "tokens_per_s": np.mean([result["tokens_per_s"] for result in results]),
+        "peak_memory_mib": max(result["peak_memory_mib"] for result in results),
+        "minutes": np.mean([result["seconds"] for result in results]) / 60,
+    }
+
+
+def write_tables(rows: list[dict[str, Any]], out: Path) -> list[Path]:
+    """Write ``table.md``, ``table.csv`` and ``table.tex``."""
+    titles = ("task", "model", "accuracy (%)", "seeds", "parameters", "tokens/s", "peak MiB", "minutes")
+    body = [_cells(row) for row in rows]
+    markdown = [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
+    latex = [r"\begin{tabular}{ll" + "r" * 6 + "}", r"\toprule", _latex(titles), r"\midrule"]
+    latex += [*map(_latex, body), r"\bottomrule", r"\end{tabular}"]
+    paths = [out / f"table.{kind}" for kind in ("md", "tex", "csv")]
+    for path, lines in zip(paths, (markdown, latex), strict=False):
+        with replacing(path) as room:
+            room.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with replacing(paths[2]) as room, room.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return paths
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    spread = "" if np.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
+    cells = [row["task"], row["model"], f"{100 * row['accuracy']:.1f}{spread}", str(row["seeds"])]
+    if "parameters" not in row:
+        return [*cells, "", "", "", ""]
+    numbers = (row["parameters"], row["tokens_per_s"], row["peak_memory_mib"])
+    return [*cells, *(f"{number:,.0f}" for number in numbers), f"{row['minutes']:.1f}"]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _latex(cells: Iterable[str]) -> str:
+    escaped = (cell.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") for cell in cells)
+    return " & ".join(escaped) + r" \\"
+
+
+def grid(tasks: str, models: str, seeds: int) -> list[Cell]:
+    """Cells of comma-separated tasks and models and the seeds 0 .. seeds - 1."""
+    return [Cell(*cell) for cell in product(tasks.split(","), models.split(","), range(seeds))]
