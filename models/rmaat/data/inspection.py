@@ -21,7 +21,7 @@ def load_one(task: str, folder: Path | None, split: str, seed: int) -> Sequences
     if split not in SPLITS:
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
     recipe = DataRecipe(folder=None if folder is None else str(folder), train=1000, validation=1000, test=1000)
-    return getattr(load_splits(task, recipe, seed), split)  # type: ignore[no-any-return]
+    return getattr(load_splits(task, recipe, seed), split)
 
 
 def describe(data: Sequences) -> Iterator[str]:

@@ -26,6 +26,7 @@ from rmaat.data.image import pixels
 from rmaat.data.sequences import Sequences
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 LEVELS = {"easy": 6, "intermediate": 9, "hard": 14}
 BLOCK = 64
 TRIED_AT_ONCE = 1024
@@ -69,7 +70,7 @@ class Layout:
         if size != 128:
             return cls(size, contour_length)
         doubled = {"seed_distance": 14.0, "marker_radius": 3.0, "dash": 4.0, "margin": 2.0, "thickness": 1.0}
-        return cls(size, contour_length, distractors=20, padding=2.0, **doubled)  # type: ignore[arg-type]
+        return cls(size, contour_length, distractors=20, padding=2.0, **doubled)
 
 
 def generate(n: int, seed: int, layout: Layout | None = None, workers: int | None = None) -> Sequences:
@@ -99,8 +100,9 @@ def generate(n: int, seed: int, layout: Layout | None = None, workers: int | Non
 def _block(seed: int, layout: Layout, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`BLOCK` finished images, (BLOCK, size, size), and their labels."""
     rng = np.random.default_rng([seed, index])
-    images, labels = [], []
-    while sum(map(len, labels)) < BLOCK:
+    images: list[NDArray[np.uint8]] = []
+    labels: list[NDArray[np.int64]] = []
+    while sum(len(some) for some in labels) < BLOCK:
         drawing = _Drawing(TRIED_AT_ONCE, layout, rng)
         starts, ends = drawing.two_contours()
         drawing.distractors()
@@ -137,7 +139,7 @@ class _Drawing:
         tips = starts + layout.dash * _unit(heading)
         for i in range(2):
             self._add(starts[:, i], tips[:, i])
-        found = self._inside(starts).all(axis=1) & self._inside(tips).all(axis=1)
+        found: Mask = np.asarray((self._inside(starts) & self._inside(tips)).all(axis=1))
         last = starts
         for _ in range(layout.contour_length - 1):
             for i in range(2):
@@ -155,7 +157,7 @@ class _Drawing:
             self._occupy(last[:, i], tips[:, i], np.ones(self.n, bool))
         return starts, tips
 
-    def _keep(self, which: NDArray[np.bool_]) -> None:
+    def _keep(self, which: Mask) -> None:
         self.n, self.mask = int(which.sum()), self.mask[which]
         self.tails = [tail[which] for tail in self.tails]
         self.heads = [head[which] for head in self.heads]
@@ -170,7 +172,7 @@ class _Drawing:
             head = tail + layout.dash * _unit(heading)
             free = self._free(tail, head)
             pick = free.argmax(axis=0), np.arange(n)
-            growing = free.any(axis=0)
+            growing = np.asarray(free.any(axis=0))
             dashes = [(tail[pick], head[pick])]
             for _ in range(length - 1):
                 start, end, heading, found = self._extend(dashes[-1][1], heading)
@@ -182,7 +184,7 @@ class _Drawing:
 
     def _extend(
         self, tip: Array, heading: Array, beside: tuple[Array, Array] | None = None
-    ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    ) -> tuple[Array, Array, Array, Mask]:
         """Next dash of a contour: its turn d has the density cos^2(continuity d) for continuity |d| < pi/2.
 
         Candidates are drawn by their density and the first free one is taken. `beside` is a dash that is
@@ -201,13 +203,14 @@ class _Drawing:
                 for other in (beside[0], middle, beside[1]):
                     free &= np.hypot(*np.moveaxis(end - other, -1, 0)) > gap
         pick = free.argmax(axis=0), np.arange(self.n)
-        return tail[pick], head[pick], direction[pick], free.any(axis=0)
+        return tail[pick], head[pick], direction[pick], np.asarray(free.any(axis=0))
 
-    def _inside(self, place: Array) -> NDArray[np.bool_]:
+    def _inside(self, place: Array) -> Mask:
         margin = self.layout.padding
-        return ((place >= margin) & (place <= self.layout.size - margin)).all(axis=-1)
+        inside = (place >= margin) & (place <= self.layout.size - margin)
+        return np.asarray(inside.all(axis=-1))
 
-    def _free(self, tail: Array, head: Array) -> NDArray[np.bool_]:
+    def _free(self, tail: Array, head: Array) -> Mask:
         """Whether dashes (candidates, n, 2) lie inside the image and touch nothing occupied."""
         free = self._inside(tail) & self._inside(head)
         rows = np.arange(self.n)
@@ -219,7 +222,7 @@ class _Drawing:
     def _cells(self, place: Array) -> NDArray[np.int64]:
         return np.clip(np.nan_to_num(place) * GRID, 0, self.mask.shape[1] - 1).astype(np.int64)
 
-    def _occupy(self, tail: Array, head: Array, where: NDArray[np.bool_]) -> None:
+    def _occupy(self, tail: Array, head: Array, where: Mask) -> None:
         rows = np.flatnonzero(where)[:, None]
         for share in (0.0, 0.5, 1.0):
             cells = self._cells(tail + share * (head - tail))[where][:, None] + self.disc

@@ -160,14 +160,14 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     stages = tuple(_stage(task, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
-        return Splits(*(Sequences.open(folder / split) for split in SPLITS), stages)
+        return Splits(**{split: Sequences.open(folder / split) for split in SPLITS}, stages=stages)
     if recipe.folder:
         return Splits(**read_layout(name, folder, recipe.source), stages=stages)
     if task.generate is None:
         raise InputError("data", str(folder), f"a cache made by `rmaat data prepare {name}`, or --set data.folder")
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    drawn = (task.generate(n, derived_seed(seed, split)) for split, n in sizes.items())
-    return Splits(*drawn, stages)
+    drawn = {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
+    return Splits(**drawn, stages=stages)
 
 
 def _stage(task: Task, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:

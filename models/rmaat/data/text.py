@@ -104,13 +104,15 @@ def read_newsgroup_pairs(folder: Path, pairs: int = 20_000, seed: int = 0) -> di
     pairs : int
         Training pairs; validation and test get a tenth each.
     """
-    groups = [sorted(group.iterdir()) for group in sorted(folder.iterdir()) if group.is_dir()]
-    groups = [[body for path in group if (body := _body(path))] for group in groups]
+    if not folder.is_dir():
+        raise InputError("newsgroup folder", str(folder), "an existing folder")
+    rooms = [room for room in sorted(folder.iterdir()) if room.is_dir()]
+    groups = [[body for path in sorted(room.iterdir()) if (body := _body(path))] for room in rooms]
     if len(groups) < 2 or min(map(len, groups)) < 20:
         raise InputError("newsgroup folder", str(folder), "at least two folders of at least 20 messages each")
     rng = np.random.default_rng(seed)
     for group in groups:
-        rng.shuffle(group)  # type: ignore[arg-type]
+        rng.shuffle(group)
     splits = {}
     for split, start, stop, n in (
         ("train", 0.0, 0.8, pairs),

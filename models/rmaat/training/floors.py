@@ -75,7 +75,7 @@ def histogram(data: Sequences) -> NDArray[np.float32]:
     """Share of each id among the first tokens of each sequence, shape (n * parts, vocab_size)."""
     starts, stops = data.offsets[:-1], np.minimum(data.offsets[1:], data.offsets[:-1] + SEEN)
     counts = [np.bincount(data.tokens[a:b], minlength=data.vocab_size) for a, b in zip(starts, stops, strict=True)]
-    return np.stack(counts).astype(np.float32) / (stops - starts)[:, None]
+    return np.stack(counts).astype(np.float32) / (stops - starts).astype(np.float32)[:, None]
 
 
 def pair_histograms(data: Sequences) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def pair_histograms(data: Sequences) -> NDArray[np.float32]:
 
 def levels(data: Sequences) -> NDArray[np.float32]:
     """Grey levels 0..1 in raster order, shape (n, pixels)."""
-    return (np.asarray(data.tokens).reshape(len(data), -1) - 1).astype(np.float32) / 255
+    return (np.asarray(data.tokens).reshape(len(data), -1) - 1).astype(np.float32) / np.float32(255)
 
 
 def documents(data: Sequences) -> list[str]:

@@ -30,7 +30,7 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
-    return head(recipe.task)(config)  # type: ignore[call-arg]
+    return head(recipe.task)(config)
 
 
 def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
