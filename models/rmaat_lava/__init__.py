@@ -7,6 +7,7 @@ _HOME = {
     "Calibration": "quantization",
     "Deployment": "deployment",
     "LavaError": "child",
+    "QuantizationAware": "quantization_aware",
     "Outputs": "targets",
     "choose_target": "targets",
     "quantize": "deployment",

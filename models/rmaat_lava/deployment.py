@@ -14,6 +14,7 @@ import numpy as np
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.program import Program, flatten, rebuild
+from rmaat_lava.resources import count
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
@@ -32,7 +33,7 @@ class Deployment:
     ----------
     program : Program
     description : dict
-        JSON: ``input_kind``, ``vocab_size``, ``max_segments``, ``exponents`` (of each place: real value = integer ·
+        JSON: ``input_kind``, ``vocab_size``, ``max_segments``, ``resources``, ``exponents`` (real value = integer ·
         2**-exponent), ``source`` and provenance.
     """
 
@@ -90,6 +91,7 @@ def quantize(
     *,
     per_channel: bool = True,
     max_segments: int = DEFAULT_MAX_SEGMENTS,
+    chips: int = 1,
     source: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Turn a trained classifier into integers.
@@ -104,13 +106,15 @@ def quantize(
         One weight scale an output channel, or one a tensor.
     max_segments : int
         Longest sequence that is to be run, in segments; at least that of the calibration data.
+    chips : int
+        Loihi 2 chips of 128 neuro-cores that the model has to fit on.
     source : mapping, optional
         What the model came from, kept in the description.
 
     Raises
     ------
     InputError
-        If the model has a part without an integer form, or its weights are not finite.
+        If the model has a part without an integer form, its weights are not finite, or it does not fit the chips.
     """
     from rmaat_lava.quantization import build, check_supported, find_ranges
 
@@ -123,6 +127,8 @@ def quantize(
     finally:
         model.train(training)
     program, exponents = build(model, ranges, per_channel, max(max_segments, needed))
+    resources = count(program, tokens=config.input_kind == "tokens")
+    resources.check(chips)
     return Deployment(
         program,
         {
@@ -133,6 +139,7 @@ def quantize(
             "max_segments": max(max_segments, needed),
             "per_channel": per_channel,
             "exponents": exponents,
+            "resources": resources.as_dict(),
             "calibration_sequences": len(calibration.lengths),
             "source": dict(source or {}),
             "versions": versions(),

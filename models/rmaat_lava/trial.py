@@ -14,6 +14,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.deployment import quantize
 from rmaat_lava.quantization import Calibration
+from rmaat_lava.report import write_report
 from rmaat_lava.targets import choose_target, run
 
 CALIBRATION_SEQUENCES = 64
@@ -37,7 +38,8 @@ def deploy_run(
     folder : path
         A folder that ``rmaat train`` wrote, or its ``checkpoint`` folder.
     out : path
-        Folder that gets ``deployment/``, ``outputs.npz`` (float and integer logits) and ``agreement.json``.
+        Folder that gets ``deployment/``, ``outputs.npz`` (float and integer logits), ``agreement.json`` and
+        ``report.html``.
     target : str
         Where the integers run; they are compared with those of ``numpy``.
     sequences : int
@@ -92,6 +94,7 @@ def deploy_run(
         "saturated": integers.saturated,
         "seconds_float": float_seconds,
         "seconds_numpy": integers.seconds,
+        "resources": {name: deployment.description["resources"][name] for name in ("processes", "total")},
         "per_channel": per_channel,
         "seed": seed,
         "versions": versions(),
@@ -101,6 +104,7 @@ def deploy_run(
         np.savez(room, float_logits=real, integer_logits=integers.logits, scaled_logits=scaled, labels=labels)
     with replacing(out / "agreement.json") as room:
         room.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    write_report(out / "report.html", deployment.description, result)
     return result
 
 

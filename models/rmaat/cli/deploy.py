@@ -9,24 +9,23 @@ from rmaat.cli.options import ConfigOption, SeedOption
 
 
 def deploy(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Folder of a run of `rmaat train`, or its checkpoint folder.")
-    ],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a run of `rmaat train`, or its checkpoint folder.")],
     target: Annotated[str, typer.Option(help="loihi2, lava, numpy, or auto: the first that works.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the deployment and its trial.")] = Path("runs/deploy"),
     sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences to run on the target.")] = 8,
-    held_out: Annotated[
-        int, typer.Option(min=1, help="Unseen sequences to compare with the float model.")
-    ] = 500,
+    held_out: Annotated[int, typer.Option(min=1, help="Unseen sequences to compare with the float model.")] = 500,
     per_channel: Annotated[
         bool, typer.Option("--per-channel/--per-tensor", help="One weight scale a channel, or one a tensor.")
     ] = True,
+    report: Annotated[bool, typer.Option("--report", help="Print what each process needs on the chip.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:
     """Quantise a trained classifier and show that its integers are the same on every target."""
     from rich.console import Console
 
+    from rmaat_lava import Deployment
+    from rmaat_lava.report import resource_table
     from rmaat_lava.trial import deploy_run
 
     console = Console(soft_wrap=True, highlight=False)
@@ -50,6 +49,14 @@ def deploy(
         f"sequences; accuracy {found['accuracy_float']:.1%} float, {found['accuracy_integer']:.1%} integer; "
         f"{found['saturated']} values saturated"
     )
-    console.print(f"deployment, outputs.npz and agreement.json are in {out}")
+    total = found["resources"]["total"]
+    console.print(
+        f"{found['resources']['processes']} processes, {total['cores']} neuro-cores, {total['neurons']:,} neurons, "
+        f"{total['synapses']:,} synapses of 8 bits, "
+        f"{total['synaptic_operations']:,} synaptic operations a token"
+    )
+    if report:
+        console.print(resource_table(Deployment.load(out / "deployment").description["resources"]))
+    console.print(f"deployment, outputs.npz, agreement.json and report.html are in {out}")
     if not found["equal_to_numpy"]:
         raise typer.Exit(1)

@@ -1,0 +1,61 @@
+"""A classifier that trains as it will be deployed: its forward pass rounds where the integer program rounds."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rmaat.heads import Prediction, RMAATForSequenceClassification
+from rmaat_lava import twin
+from rmaat_lava.arithmetic import LIMIT
+from rmaat_lava.quantization import Calibration, build, check_supported, find_ranges, weight_scale
+
+
+class QuantizationAware(nn.Module):
+    """Wraps a classifier for fine-tuning; any training loop that takes a classifier takes this.
+
+    Values and weights are rounded to the exponents and 8-bit scales of the program that `quantize` would build
+    from the same calibration data; gradients pass straight through the rounding (Bengio et al., arXiv 1308.3432)
+    and stop where a value saturates. The wrapped classifier is trained in place and deployed with `quantize`.
+
+    Parameters
+    ----------
+    classifier : RMAATForSequenceClassification
+    calibration : Calibration
+    per_channel : bool
+        As for `quantize`.
+    """
+
+    def __init__(
+        self, classifier: RMAATForSequenceClassification, calibration: Calibration, per_channel: bool = True
+    ) -> None:
+        super().__init__()
+        check_supported(classifier)
+        self.classifier, self.per_channel = classifier, per_channel
+        self.exponents: dict[str, int] = {}
+        self.calibrate(calibration)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Take the exponents from data again, after the weights have moved."""
+        ranges = find_ranges(self.classifier, calibration)
+        _, self.exponents = build(self.classifier, ranges, self.per_channel, max_segments=1)
+
+    def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
+        """As the classifier's; lengths (batch,) are needed."""
+        logits = twin.logits(self.classifier, inputs, lengths, self._place, self._weight)
+        return Prediction(logits, None if labels is None else F.cross_entropy(logits, labels))
+
+    def _place(self, name: str, values: Tensor) -> Tensor:
+        if name not in self.exponents:
+            return values
+        scale = 2.0 ** self.exponents[name]
+        return _rounded(values.clamp(-LIMIT / scale, LIMIT / scale), scale)
+
+    def _weight(self, name: str, weight: Tensor) -> Tensor:
+        return _rounded(weight, 1 / weight_scale(weight.detach(), self.per_channel))
+
+
+def _rounded(x: Tensor, scale: float | Tensor) -> Tensor:
+    """``round(x * scale) / scale`` with the gradient of x."""
+    return x + (torch.round(x.detach() * scale) / scale - x.detach())

@@ -1,0 +1,54 @@
+"""What an engineer wants to know of a deployment: a table for the terminal and one HTML page that opens offline."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from rich.table import Table
+
+from astro_sim.provenance import replacing
+
+COLUMNS = {
+    "neurons": "neurons",
+    "synapses": "synapses",
+    "weight_bytes": "weights [B]",
+    "state_bytes": "state [B]",
+    "table_bytes": "tables [B]",
+    "cores": "cores",
+    "synaptic_operations": "synaptic operations / token",
+    "neuron_updates": "neuron updates / token",
+    "spikes": "spikes / token",
+}
+
+
+def resource_table(resources: dict[str, Any]) -> Table:
+    """The parts of a deployment and their sum; one row a Lava process."""
+    table = Table(
+        title=f"{resources['processes']} processes, {resources['total']['cores']} of 128 neuro-cores of a chip"
+    )
+    table.add_column("process")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for part in (*resources["parts"], {"name": "sum"} | resources["total"]):
+        table.add_row(part["name"], *(f"{part[name]:,}" for name in COLUMNS))
+    return table
+
+
+def write_report(path: str | Path, description: dict[str, Any], agreement: dict[str, Any]) -> Path:
+    """Write the page: resources, energy with the source of each constant, agreement, provenance.
+
+    Parameters
+    ----------
+    path : path
+    description : dict
+        Of the deployment.
+    agreement : dict
+        What `rmaat_lava.trial.deploy_run` found.
+    """
+    source = files("rmaat_lava").joinpath("report.html.j2").read_text("utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
+    html = template.render(columns=COLUMNS, resources=description["resources"], found=agreement, about=description)
+    with replacing(path) as room:
+        room.write_text(html, encoding="utf-8")
+    return Path(path)

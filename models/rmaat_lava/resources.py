@@ -1,0 +1,228 @@
+"""Whether a program fits the chip, and an estimate of its energy there from published constants.
+
+The mapping that is counted: one neuron an output of each projection; one neuron an entry of H and of G, which keeps
+its 24-bit state and gets graded spikes from φ(k), v and φ(q); one neuron a channel for the residual stream, which
+keeps the tokens of two segments (the one that is written and the one that is read). Every process has cores of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from astro_sim.errors import InputError
+from rmaat_lava.program import Layer, Program, flatten
+
+STATE_BYTES = 3
+TABLE_BYTES = 2
+NEURONS_PER_CORE = 8192
+BYTES_PER_CORE = 192 * 1024
+STATE_BYTES_PER_NEURON = 4096
+CORES_PER_CHIP = 128
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A published figure.
+
+    Parameters
+    ----------
+    joules : float
+        Energy of one event.
+    source : str
+        Who found it, on what.
+    """
+
+    joules: float
+    source: str
+
+
+_DAVIES = (
+    "Davies et al., Loihi, IEEE Micro 38(1), 2018, Table 2: pre-silicon simulation of Loihi 1 (14 nm), not Loihi 2"
+)
+ENERGY = {
+    "synaptic_operations": Constant(23.6e-12, f"{_DAVIES}; synaptic spike operation, minimum"),
+    "neuron_updates": Constant(81e-12, f"{_DAVIES}; active neuron update"),
+    "spikes": Constant(1.7e-12, f"{_DAVIES}; spike within a tile, hops between tiles not counted"),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process needs.
+
+    Parameters
+    ----------
+    name : str
+    neurons, synapses : int
+    weight_bytes : int
+        8-bit synapses.
+    state_bytes : int
+        24-bit states, biases and factors.
+    table_bytes : int
+        Lookup tables and constants of the astrocyte, 16 bit.
+    widest_state : int
+        Bytes that one neuron has to keep.
+    synaptic_operations, neuron_updates, spikes : int
+        A token, every message counted as different from zero.
+    """
+
+    name: str
+    neurons: int
+    synapses: int
+    weight_bytes: int
+    state_bytes: int
+    table_bytes: int
+    widest_state: int
+    synaptic_operations: int
+    neuron_updates: int
+    spikes: int
+
+    @property
+    def cores(self) -> int:
+        """Neuro-cores, by neurons and by memory, at least one."""
+        memory = self.weight_bytes + self.state_bytes + self.table_bytes
+        return max(-(-self.neurons // NEURONS_PER_CORE), -(-memory // BYTES_PER_CORE), 1)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a program needs on the chip.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+        One a Lava process.
+    time_steps_per_token : float
+        Layers times places of a segment over its tokens.
+    """
+
+    parts: tuple[Part, ...]
+    time_steps_per_token: float
+
+    def total(self, name: str) -> int:
+        """Sum of a field, or of the cores, over the parts."""
+        return sum(getattr(part, name) for part in self.parts)
+
+    @property
+    def joules_per_token(self) -> dict[str, float]:
+        """Estimate by kind of event; each constant's source is in `ENERGY`."""
+        return {name: self.total(name) * constant.joules for name, constant in ENERGY.items()}
+
+    def check(self, chips: int = 1) -> None:
+        """Refuse a program that no core, or not this many chips, could hold.
+
+        Raises
+        ------
+        InputError
+        """
+        for part in self.parts:
+            if part.widest_state > STATE_BYTES_PER_NEURON:
+                wanted = f"at most {STATE_BYTES_PER_NEURON} bytes a neuron; use shorter segments"
+                raise InputError(f"{part.name}: state", f"{part.widest_state} bytes", wanted)
+        if (cores := self.total("cores")) > chips * CORES_PER_CHIP:
+            raise InputError("neuro-cores", cores, f"at most {chips * CORES_PER_CHIP}, on {chips} chip(s)")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `deployment.json`."""
+        names = (*asdict(self.parts[0]), "cores")
+        return {
+            "processes": len(self.parts),
+            "total": {name: self.total(name) for name in names if name not in ("name", "widest_state")},
+            "parts": [asdict(part) | {"cores": part.cores} for part in self.parts],
+            "chip": {"neuro_cores": CORES_PER_CHIP, "bytes_per_core": BYTES_PER_CORE},
+            "time_steps_per_token": self.time_steps_per_token,
+            "estimated_joules_per_token": self.joules_per_token | {"total": sum(self.joules_per_token.values())},
+            "energy_constants": {name: asdict(constant) for name, constant in ENERGY.items()},
+        }
+
+
+def count(program: Program, tokens: bool = True) -> Resources:
+    """Count what a program needs.
+
+    Parameters
+    ----------
+    program : Program
+    tokens : bool
+        The input is one token id at a time, one active synapse a channel; else a feature vector.
+    """
+    dim, places, first = program.dim, program.places, program.memory_tokens
+    embedding, readout = program.embedding, program.readout
+    parts = [
+        Part(
+            "embedding",
+            **_memory([embedding], neurons=dim, states=0, widest=STATE_BYTES * program.segment_length),
+            synaptic_operations=dim * (1 if tokens else len(embedding.linear.weight)),
+            neuron_updates=dim,
+            spikes=dim,
+        ),
+        Part(
+            "retention",
+            **_memory([program.retention], neurons=dim, states=first * dim, widest=3 * STATE_BYTES * first),
+            synaptic_operations=0,
+            neuron_updates=dim,
+            spikes=dim,
+        ),
+    ]
+    for i, layer in enumerate(program.layers):
+        parts += _layer(program, layer, i, places)
+    labels = program.labels
+    parts.append(
+        Part(
+            "readout",
+            **_memory([readout], neurons=2 * dim + labels, states=4 * dim, widest=2 * STATE_BYTES),
+            synaptic_operations=0,
+            neuron_updates=dim,
+            spikes=0,
+        )
+    )
+    return Resources(tuple(parts), len(program.layers) * places / program.segment_length)
+
+
+def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[Part]:
+    """Write mode and read mode; a memory place costs as much as a token, so costs a token are a little higher."""
+    dim, heads, width = program.dim, program.heads, program.head_dim
+    hidden = layer.read.ffn_in.weight.shape[1]
+    matrix = heads * width * width
+    share = places / program.segment_length
+    yield Part(
+        f"layers.{index}.write",
+        **_memory([layer.write], neurons=2 * dim + matrix + dim, states=matrix + dim, widest=places * TABLE_BYTES),
+        synaptic_operations=round(share * (2 * dim * dim + 2 * matrix + dim)),
+        neuron_updates=round(share * (2 * dim + matrix + dim)),
+        spikes=round(share * 2 * dim),
+    )
+    yield Part(
+        f"layers.{index}.read",
+        **_memory(
+            [layer.read],
+            neurons=dim + matrix + dim + heads + 2 * (dim + 2) + hidden + dim,
+            states=matrix + dim + 2 * places * dim,
+            widest=2 * places * STATE_BYTES,
+        ),
+        synaptic_operations=round(share * (dim * dim + matrix + dim + 2 * dim * hidden)),
+        neuron_updates=round(share * (dim + matrix + dim + heads + 3 * dim + hidden)),
+        spikes=round(share * (dim + matrix + 3 * dim + hidden)),
+    )
+
+
+def _memory(nodes: list[Any], neurons: int, states: int, widest: int) -> dict[str, int]:
+    """Synapses and bytes of parts of a program."""
+    arrays = {name: array for node in nodes for name, array in flatten(node).items()}
+    weights = sum(array.size for array in arrays.values() if array.dtype == np.int8)
+    tables = [
+        name for name in arrays if name.endswith(("table", "fraction", "octave", "astrocytic", "factor", "share"))
+    ]
+    constants = sum(arrays[name].size for name in tables)
+    others = sum(array.size for name, array in arrays.items() if array.dtype != np.int8 and name not in tables)
+    return {
+        "neurons": neurons,
+        "synapses": weights,
+        "weight_bytes": weights,
+        "state_bytes": (states + others) * STATE_BYTES,
+        "table_bytes": constants * TABLE_BYTES,
+        "widest_state": widest,
+    }

@@ -1,0 +1,61 @@
+"""Counts against sums over the layers written out by hand, and the refusal of what does not fit."""
+
+import pytest
+import torch
+from lava_models import frequent_token, small_config
+
+from astro_sim.errors import InputError
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_lava import Calibration, quantize
+from rmaat_lava.report import write_report
+from rmaat_lava.resources import ENERGY, count
+
+
+def test_synapses_are_the_weights_of_the_model(deployment, trained):
+    """Every weight matrix of the float model is one of 8-bit synapses; nothing else is."""
+    names = ("embedding.weight", "qkv.weight", "ffn_in.weight", "ffn_out.weight", "classifier.weight")
+    expected = sum(p.numel() for name, p in trained.named_parameters() if name.endswith(names))
+    found = count(deployment.program)
+    assert found.total("synapses") == found.total("weight_bytes") == expected
+
+
+def test_synaptic_operations_of_a_layer(deployment):
+    """dim 32, 4 heads of 8, hidden 64; 36 places for 32 tokens."""
+    write, read = (p for p in count(deployment.program).parts if p.name.startswith("layers.0"))
+    matrix = 4 * 8 * 8
+    assert write.synaptic_operations == (2 * 32 * 32 + 2 * matrix + 32) * 36 // 32
+    assert read.synaptic_operations == (32 * 32 + matrix + 32 + 2 * 32 * 64) * 36 // 32
+
+
+def test_energy_is_counts_times_sourced_constants(deployment):
+    resources = deployment.description["resources"]
+    energy = resources["estimated_joules_per_token"]
+    for name, constant in ENERGY.items():
+        assert energy[name] == resources["total"][name] * constant.joules
+        assert "Davies" in constant.source and "simulation" in constant.source
+    assert energy["total"] == pytest.approx(sum(energy[name] for name in ENERGY))
+
+
+def test_processes_are_counted_as_built(deployment):
+    """Embedding, retention, read-out, and two a layer."""
+    assert deployment.description["resources"]["processes"] == 3 + 2 * len(deployment.program.layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"segment_length": 800}, "state"), ({"dim": 128, "layers": 40, "ffn_dim": 2048}, "neuro-cores")],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(changes, named):
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(small_config(**changes))
+    inputs, lengths, _ = frequent_token(2, seed=0)
+    with pytest.raises(InputError, match=named):
+        quantize(model, Calibration(inputs, lengths))
+
+
+def test_report_names_sources_and_opens_offline(deployment, tmp_path):
+    path = write_report(tmp_path / "report.html", deployment.description, {"target": "numpy"})
+    html = path.read_text(encoding="utf-8")
+    assert "Nothing here was measured on a chip" in html and "IEEE Micro" in html
+    assert f"{deployment.description['resources']['total']['synapses']:,}" in html
+    assert "http" not in html
