@@ -59,12 +59,12 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
     import brian2 as b2
 
     reason: list[str] = []
-    if b2.get_device() is b2.devices.device.runtime_device:
+    if b2.get_device() is b2.all_devices["runtime"]:
 
         @b2.network_operation(dt=100 * dt * b2.second, when="end")
-        def guard(t: Any) -> None:
+        def guard() -> None:
             if not np.isfinite(getattr(cells, f"{watched}_")[:]).all():
-                reason.append(f"{watched} is not finite at {float(t):g} s: try a step below {dt:g} s")
+                reason.append(f"{watched} is not finite at {float(network.t):g} s: try a step below {dt:g} s")
                 network.stop()
 
         network.add(guard)

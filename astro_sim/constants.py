@@ -57,7 +57,4 @@ class Constants:
         from brian2.units.allunits import umolar
 
         names = {**vars(brian2), "umolar": umolar}
-        return {
-            name: value * eval(BRIAN2_UNITS[self.units()[name]], {}, names)
-            for name, value in asdict(self).items()
-        }
+        return {name: value * eval(BRIAN2_UNITS[self.units()[name]], {}, names) for name, value in asdict(self).items()}

@@ -164,18 +164,12 @@ def simulate_ring(
         source, target = neighbours(model.shape, periodic=model.periodic)
         if len(source):
             junctions.connect(i=source, j=target)
-        monitor = b2.StateMonitor(
-            cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second
-        )
+        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
         network = b2.Network(cells, monitor, *([junctions] if len(source) else []))
         stopped = run(network, duration, dt, cells, "C")
-        values = {
-            item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED
-        }
+        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
         time = np.asarray(monitor.t)
-    row, column = np.unravel_index(
-        np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size)
-    )
+    row, column = np.unravel_index(np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size))
     place = {"units": "1", "comment": "grid steps"}
     return micro_dataset(
         "ring",

@@ -26,10 +26,12 @@ from astro_sim.synapse import SYNAPSE_EQUATIONS, release
 RECORDED = (
     CALCIUM,
     IP3,
-    Variable(
-        "Gamma_S", "bound_presynaptic", "1", "fraction of presynaptic receptors bound by gliotransmitter"
-    ),
+    Variable("Y_S", "neurotransmitter", "umol/l", "mean neurotransmitter of the astrocyte's synapses"),
+    Variable("Gamma_S", "bound_presynaptic", "1", "fraction of presynaptic receptors bound by gliotransmitter"),
 )
+
+# From this number of neurons on, a compiler pays for itself in any run.
+COMPILED_FROM = 1000
 
 POOL_EQUATIONS = """
 dY_N/dt = -Omega_c*Y_N : mmolar
@@ -71,7 +73,7 @@ def simulate_network(
     Returns
     -------
     xarray.Dataset
-        ``calcium``, ``ip3`` and ``bound_presynaptic`` (time, astrocyte); ``rate_excitatory`` and
+        ``calcium``, ``ip3``, ``neurotransmitter`` and ``bound_presynaptic`` (time, astrocyte); ``rate_excitatory`` and
         ``rate_inhibitory`` (time), mean rates since the sample before, Hz; ``spike_time`` and
         ``spike_neuron`` (spike); ``release_time`` and ``release_astrocyte`` (release).
 
@@ -90,7 +92,8 @@ def simulate_network(
     second = b2.second
     namespace = model.namespace()
     namespace["drive"] = b2.TimedArray(np.array(model.drive), dt=model.drive_s * second)
-    with brian_target(backend, None, seed):
+    steps = round(duration / dt) if model.n_neurons < COMPILED_FROM else None
+    with brian_target(backend, steps, seed):
         fast, slow = b2.Clock(dt * second), b2.Clock(astrocyte_dt * second)
         neurons = b2.NeuronGroup(
             model.n_neurons,
@@ -137,14 +140,11 @@ def simulate_network(
             made.x_S = 1
             return made
 
-        parts = [
-            synapses(
-                "Gamma_S_post",
-                "g_e_post += w_e*r_S\nY_N_post += rho_c*Y_T*r_S",
-                layout.excitatory,
-            ),
-            synapses("0", "g_i_post += w_i*r_S", layout.inhibitory),
-        ]
+        kinds = (
+            ("Gamma_S_post", "g_e_post += w_e*r_S\nY_N_post += rho_c*Y_T*r_S", layout.excitatory),
+            ("0", "g_i_post += w_i*r_S", layout.inhibitory),
+        )
+        parts = [synapses(*kind) for kind in kinds if len(kind[2][0])]
         pool = b2.Synapses(
             neurons,
             astrocytes,
@@ -155,16 +155,12 @@ def simulate_network(
         pool.connect(i=np.arange(model.n_neurons), j=layout.astrocyte)
         junctions = b2.Synapses(astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow)
         junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
-        monitor = b2.StateMonitor(
-            astrocytes, [item.source for item in RECORDED], record=True, dt=record_dt * second
-        )
+        monitor = b2.StateMonitor(astrocytes, [item.source for item in RECORDED], record=True, dt=record_dt * second)
         spikes, releases = b2.SpikeMonitor(neurons), b2.SpikeMonitor(astrocytes)
         network = b2.Network(neurons, astrocytes, *parts, pool, junctions, monitor, spikes, releases)
         network.schedule = SCHEDULE
         stopped = run(network, duration, dt, neurons, "v")
-        values = {
-            item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED
-        }
+        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
         time = np.asarray(monitor.t)
         events = [np.array(x) for x in (spikes.t / second, spikes.i, releases.t / second, releases.i)]
     return micro_dataset(

@@ -33,9 +33,7 @@ class NetworkModel:
 
     neurons: NeuronParameters = field(default_factory=NeuronParameters)
     synapse: SynapseParameters = field(default_factory=SynapseParameters)
-    astrocyte: AstrocyteParameters = field(
-        default_factory=lambda: AstrocyteParameters(O_beta=0.5, O_delta=1.2)
-    )
+    astrocyte: AstrocyteParameters = field(default_factory=lambda: AstrocyteParameters(O_beta=0.5, O_delta=1.2))
     gliotransmission: GliotransmissionParameters = field(default_factory=GliotransmissionParameters)
     n_excitatory: int = 3200
     n_inhibitory: int = 800

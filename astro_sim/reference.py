@@ -99,11 +99,10 @@ def solve_tripartite(
     for stop, is_spike in [(t, True) for t in spikes[spikes <= times[-1]]] + [(times[-1], False)]:
         while now < stop:
             gap.direction = -1 if above else 1  # type: ignore[attr-defined]
-            run = solve_ivp(
-                derivative, (now, stop), y, "LSODA", events=gap, dense_output=True, rtol=rtol, atol=1e-12
-            )
+            run = solve_ivp(derivative, (now, stop), y, "LSODA", events=gap, dense_output=True, rtol=rtol, atol=1e-12)
             here = (times > now) & (times <= run.t[-1])
-            rows[here] = run.sol(times[here]).T
+            if here.any():
+                rows[here] = run.sol(times[here]).T
             now, y = run.t[-1], run.y[:, -1]
             if run.status == 1:
                 above = not above

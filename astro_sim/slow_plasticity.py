@@ -28,7 +28,7 @@ from astro_sim.constants import Constants, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, SI, Variable, check_times, micro_dataset, recorded
 from astro_sim.spike_trains import SpikeTrains, poisson_trains, regular_trains
-from astro_sim.synapse import CLEFT_RELEASE, release
+from astro_sim.synapse import CLEFT_RELEASE, SynapseParameters, release
 from astro_sim.tripartite import tripartite_objects
 from astro_sim.tripartite_model import TripartiteModel
 
@@ -84,13 +84,16 @@ class PlasticityParameters(Constants):
 class PlasticityModel:
     """A tripartite synapse with slow plasticity.
 
+    By default the astrocyte gates potentiation and nothing else (O_G = 0): release-decreasing gliotransmission would
+    silence the synapse within the first cycle, and with it both accounts.
+
     Parameters
     ----------
     lag_s : float
         The postsynaptic neuron fires this long after each presynaptic spike, seconds ≥ 0.
     """
 
-    tripartite: TripartiteModel = field(default_factory=TripartiteModel)
+    tripartite: TripartiteModel = field(default_factory=lambda: TripartiteModel(SynapseParameters(O_G=0.0)))
     plasticity: PlasticityParameters = field(default_factory=PlasticityParameters)
     lag_s: float = 0.01
 

@@ -58,6 +58,4 @@ class TripartiteModel:
         fastest = max(binding, s.Omega_c, self.gliotransmission.Omega_e)
         limit = 1.8 if a.noise > 0 else 2.5
         if dt * fastest > limit:
-            raise InputError(
-                "dt", dt, f"at most {limit / fastest:.2g} s: the fastest process runs at {fastest:.3g} /s"
-            )
+            raise InputError("dt", dt, f"at most {limit / fastest:.2g} s: the fastest process runs at {fastest:.3g} /s")

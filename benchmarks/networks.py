@@ -49,14 +49,15 @@ def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float
     """Median cost of a start and of a model second, for each form."""
     short, long = LENGTHS[model]
     times: dict[str, list[tuple[float, float]]] = {form: [] for form in FORMS}
-    for number in range(rounds + 1):
+    warm = 1 if backend == "brian2" else 0  # the first round fills the cache of compiled code
+    for number in range(rounds + warm):
         for form in FORMS:
             pair = []
             for duration in (short, long):
                 command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 pair.append(float(done.stdout.splitlines()[-1]))
-            if number:  # the first round fills the caches of compiled code
+            if number >= warm:
                 times[form].append((pair[0], pair[1]))
     result = {}
     for form, pairs in times.items():

@@ -1,7 +1,6 @@
 """Tripartite synapses: Brian2 against SciPy, the published figures, the sweep over rates, and what stops a run."""
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +76,7 @@ def test_mean_calcium_against_rate(figure: str) -> None:
     oracle = ORACLES["calcium_against_rate"]
     model = TripartiteModel(SynapseParameters(O_G=0.0))
     if figure == "figure_2":
-        cell = replace(TRIPARTITE["stimberg-2019-fig2"].astrocyte, F_ex=0.09)
-        model = TripartiteModel(SynapseParameters(O_G=0.0, rho_c=0.001), cell)
+        model = TripartiteModel(SynapseParameters(O_G=0.0), TRIPARTITE["stimberg-2019-fig2"].astrocyte)
     recording = simulate_tripartite(model=model, rate_hz=oracle["rate_hz"], trials=20, duration=120, seed=7)
     means = recording.calcium.mean("time").groupby("rate_hz").mean().values
     assert means[0] == pytest.approx(oracle[figure][0], rel=0.15)
