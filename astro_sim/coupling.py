@@ -10,13 +10,15 @@ from scipy import fft
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from astro_sim.errors import InputError
+from astro_sim.semiseparable import ExponentialLine
 
 Array = NDArray[np.float64]
 Kernel = str | Callable[[Array], Array]
-MODES = ("separable", "fft", "dense")
+MODES = ("semiseparable", "separable", "fft", "dense")
 KERNELS = ("exponential-l1", "exponential", "gaussian")
 SEPARABLE = ("exponential-l1", "gaussian")
 DENSE_SPECTRUM = 400
+SMALL = 64  # up to here two matrix products are faster than the O(N²) form
 
 
 class Coupling(ABC):
@@ -74,8 +76,9 @@ class DistanceCoupling(Coupling):
     border : str
         ``"open"``, or ``"periodic"``: distances are taken round the ring.
     mode : str, optional
-        ``"separable"`` (one matrix product a side; kernels that factorise), ``"fft"`` (any kernel,
-        O(N² log N)) or ``"dense"`` (the N²×N² matrix). Default: separable where it can be, else fft.
+        ``"semiseparable"`` (O(N²); exponential-l1 on open lines), ``"separable"`` (one matrix product a
+        side; kernels that factorise), ``"fft"`` (any kernel, O(N² log N)) or ``"dense"`` (the N²×N² matrix).
+        Default: the fastest that the kernel and the size allow.
 
     Raises
     ------
@@ -97,9 +100,13 @@ class DistanceCoupling(Coupling):
             raise InputError("kernel", kernel, f"one of {', '.join(KERNELS)}, or a function of distance")
         if border not in ("open", "periodic"):
             raise InputError("border", border, "open or periodic")
-        mode = mode or ("separable" if kernel in SEPARABLE else "fft")
-        if mode not in MODES or (mode == "separable" and kernel not in SEPARABLE):
-            raise InputError("mode", mode, f"one of {', '.join(MODES)} that the kernel {kernel} allows")
+        lines = kernel == "exponential-l1" and border == "open" and len(post) == len(pre) == 1
+        allowed = {"semiseparable": lines, "separable": kernel in SEPARABLE, "fft": True, "dense": True}
+        if mode is None:
+            small = max(np.prod(post), np.prod(pre)) <= SMALL
+            mode = next(name for name in MODES if allowed[name] and not (small and name == "semiseparable"))
+        elif not allowed.get(mode):
+            raise InputError("mode", mode, f"one of {', '.join(name for name in MODES if allowed[name])}")
         self.post, self.pre, self.strength, self.length = post, pre, strength, length
         self.kernel, self.border, self.mode = kernel, border, mode
         self.shape = (int(np.prod(post)), int(np.prod(pre)))
@@ -135,6 +142,10 @@ class DistanceCoupling(Coupling):
         return self._matrix(self.post), self._matrix(self.pre) / scale
 
     @cached_property
+    def _lines(self) -> tuple[ExponentialLine, ExponentialLine]:
+        return ExponentialLine(self.shape[0], self.length), ExponentialLine(self.shape[1], self.length)
+
+    @cached_property
     def dense(self) -> Array:
         """T as a matrix, shape (n_post·n_pre, n_post·n_pre)."""
         return self._matrix(self.post + self.pre)
@@ -150,6 +161,9 @@ class DistanceCoupling(Coupling):
 
     def apply(self, u: Array) -> Array:
         """Σ_kl T_ijkl u_kl for u of shape (n_post, n_pre); the result has the same shape."""
+        if self.mode == "semiseparable":
+            first, second = self._lines
+            return self.strength * second.right(first.left(u))
         if self.mode == "separable":
             post, pre = self.factors
             return post @ u @ pre
