@@ -71,7 +71,10 @@ class Trainer:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
         self.best = -1.0
         self.elapsed = 0.0
-        self.tokens_seen = 0
+        self.tokens_seen = self._counted = 0
+        self._since = time.monotonic()
+        self.loss_mean = MeanMetric(nan_strategy="disable").to(self.fabric.device)
+        self.accuracy = MulticlassAccuracy(splits.train.num_labels, average="micro").to(self.fabric.device)
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
@@ -79,62 +82,72 @@ class Trainer:
 
     def fit(self, resume: bool = False) -> None:
         """Train to the end of the recipe; `resume` continues from the newest state if there is one."""
-        options, start = self.options, self._restore() if resume else 0
+        options, step = self.options, self._restore() if resume else 0
         self.out.mkdir(parents=True, exist_ok=True)
-        curves = CurveLog(self.out, start) if self.fabric.is_global_zero else None
-        loss_mean, accuracy = self._meters()
-        batches = self._batches(start * options.accumulate)
+        curves = CurveLog(self.out, step) if self.fabric.is_global_zero else None
+        batches = self._batches(step * options.accumulate)
         row_every = max(1, options.steps // ROWS_PER_RUN)
-        tokens, clock, step = 0, time.monotonic(), start
-        began = clock - self.elapsed
+        began = time.monotonic() - self.elapsed
         with _progress_bar(self.fabric.is_global_zero) as bar:
-            task = bar.add_task("training", total=options.steps, completed=start, said="")
+            task = bar.add_task("training", total=options.steps, completed=step, said="")
             while step < options.steps and not self._time_is_up():
-                share = self._share_used(step)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = options.learning_rate * learning_rate_share(share, options.warmup)
-                for part in range(options.accumulate):
-                    ids, lengths, labels = next(batches)
-                    tokens += int(lengths.sum())
-                    self.tokens_seen += int(lengths.sum())
-                    last = part + 1 == options.accumulate
-                    with self.fabric.no_backward_sync(self.model, enabled=not last):
-                        logits, targets = scored(self.model(ids, lengths).logits, ids, labels)
-                        loss = cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-                        self.fabric.backward(loss / options.accumulate)
-                    loss_mean.update(loss.detach())
-                    accuracy.update(logits.detach(), targets)
-                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-                if self.average:
-                    self.average.update_parameters(self.model.module)
+                self._step(step, batches)
                 step += 1
                 self.elapsed = time.monotonic() - began
                 if step % row_every == 0:
-                    values = {"loss": loss_mean.compute().item(), "accuracy": accuracy.compute().item()}
-                    if not math.isfinite(values["loss"]):
-                        allowed = f"one at which the loss stays finite (it is not at step {step})"
-                        raise InputError("learning_rate", options.learning_rate, allowed)
-                    rate, tokens, clock = tokens / (time.monotonic() - clock), 0, time.monotonic()
-                    loss_mean.reset()
-                    accuracy.reset()
-                    if curves:
-                        lr = self.optimizer.param_groups[0]["lr"]
-                        curves.write(step, "train", **values, learning_rate=lr, tokens_per_s=rate, **self._usage())
-                    said = f"loss {values['loss']:.3f}  accuracy {values['accuracy']:.1%}  {rate:,.0f} tokens/s"
-                    bar.update(task, said=said)
+                    bar.update(task, said=self._report(step, curves))
                 bar.update(task, completed=step)
                 if step % options.evaluate_every == 0 or step == options.steps or self._time_is_up():
-                    scores = self.evaluate(self.splits.validation)
-                    if curves:
-                        curves.write(step, "validation", **scores, **self._usage())
-                    if scores["accuracy"] > self.best:
-                        self.best = scores["accuracy"]
-                        self.save()
-                    clock = time.monotonic()
+                    self._validate(step, curves)
+                    self._since = time.monotonic()
                 if step % options.save_every == 0 and self.fabric.is_global_zero:
                     self._save_state(step)
+
+    def _step(self, step: int, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """One optimiser step: forward and backward of its batches, clipping, update, moving average."""
+        options = self.options
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * learning_rate_share(self._share_used(step), options.warmup)
+        for part in range(options.accumulate):
+            ids, lengths, labels = next(batches)
+            with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
+                logits, targets = scored(self.model(ids, lengths).logits, ids, labels)
+                loss = cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
+                self.fabric.backward(loss / options.accumulate)
+            self.loss_mean.update(loss.detach())
+            self.accuracy.update(logits.detach(), targets)
+            self.tokens_seen += int(lengths.sum())
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update_parameters(self.model.module)
+
+    def _report(self, step: int, curves: CurveLog | None) -> str:
+        """Write a row of the training curves and begin the next; the row as a short text."""
+        values = {"loss": self.loss_mean.compute().item(), "accuracy": self.accuracy.compute().item()}
+        if not math.isfinite(values["loss"]):
+            allowed = f"one at which the loss stays finite (it is not at step {step})"
+            raise InputError("learning_rate", self.options.learning_rate, allowed)
+        rate = (self.tokens_seen - self._counted) / (time.monotonic() - self._since)
+        self._counted, self._since = self.tokens_seen, time.monotonic()
+        self.loss_mean.reset()
+        self.accuracy.reset()
+        usage = self._usage()
+        if curves:
+            lr = self.optimizer.param_groups[0]["lr"]
+            curves.write(step, "train", **values, learning_rate=lr, tokens_per_s=rate, **usage)
+        said = f"loss {values['loss']:.3f}  accuracy {values['accuracy']:.1%}"
+        return f"{said}  {rate:,.0f} tokens/s  {usage['peak_memory_mib']:,.0f} MiB"
+
+    def _validate(self, step: int, curves: CurveLog | None) -> None:
+        """Score the averaged weights; keep them as the checkpoint if no earlier ones did better."""
+        scores = self.evaluate(self.splits.validation)
+        if curves:
+            curves.write(step, "validation", **scores, **self._usage())
+        if scores["accuracy"] > self.best:
+            self.best = scores["accuracy"]
+            self.save()
 
     def evaluate(self, data: Sequences) -> dict[str, float]:
         """Loss (nats) and accuracy of the averaged weights on `data`."""
@@ -176,13 +189,6 @@ class Trainer:
     def _time_is_up(self) -> bool:
         return bool(self.options.minutes) and self.elapsed >= 60 * (self.options.minutes or 0)
 
-    def _meters(self) -> tuple[MeanMetric, MulticlassAccuracy]:
-        meters = (
-            MeanMetric(nan_strategy="disable"),
-            MulticlassAccuracy(self.splits.train.num_labels, average="micro"),
-        )
-        return meters[0].to(self.fabric.device), meters[1].to(self.fabric.device)
-
     def _usage(self) -> dict[str, float]:
         return {"elapsed_s": round(self.elapsed, 2), "peak_memory_mib": round(peak_memory_mib(), 1)}
 
@@ -202,7 +208,7 @@ class Trainer:
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
         self.best, self.elapsed = progress["best"], progress["elapsed"]
-        self.tokens_seen = progress["tokens_seen"]
+        self.tokens_seen = self._counted = progress["tokens_seen"]
         return int(progress["step"])
 
 

@@ -116,8 +116,9 @@ def test_it_learns(make_model, make_recipe, splits, tmp_path):
 def test_minutes_end_a_run_early(make_model, make_recipe, splits, tmp_path):
     trainer = run(make_model, make_recipe(steps=10**6, minutes=0.02), splits, tmp_path)
     rows = read_curves(tmp_path / "metrics.csv")
-    assert rows[-1]["split"] == "validation" and 1.2 <= trainer.elapsed < 20
-    assert trainer.optimizer.param_groups[0]["lr"] < 0.1 * trainer.options.learning_rate
+    assert rows[-1]["split"] == "validation" and int(rows[-1]["step"]) < 10**6
+    assert trainer.elapsed >= 1.2
+    assert trainer._share_used(0) == pytest.approx(trainer.elapsed / 1.2)
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 65}, {"learning_rate": 1e30, "steps": 40, "accumulate": 1}])
