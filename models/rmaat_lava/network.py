@@ -9,7 +9,7 @@ import numpy as np
 from lava.proc.monitor.process import Monitor
 
 from rmaat_lava.processes.classifier import AstromorphicLayer, Embedding, MemoryRetention, ReadOut
-from rmaat_lava.program import Program, rebuild
+from rmaat_lava.program import Program, rebuild, time_steps
 from rmaat_lava.worker import simulate
 
 
@@ -56,12 +56,6 @@ class ClassifierNetwork:
         return int(sum(counter.get()[0] for counter in counters))
 
 
-def time_steps(program: Program, lengths: np.ndarray) -> int:
-    """Time steps in which the network has read sequences of these lengths."""
-    segments = int((-(-np.asarray(lengths) // program.segment_length)).sum())
-    return (len(program.layers) * segments + 1) * program.places
-
-
 def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Job of the child process: logits of sequences, and on request what every probe shows at every step.
 
@@ -80,8 +74,9 @@ def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
     for name, target in network.probes().items() if settings["probe"] else ():
         monitors[name] = Monitor()
         monitors[name].probe(target, steps)
-    simulate(network.embedding, steps, "fixed_pt")
+    seconds = simulate(network.embedding, steps, "fixed_pt")
     outputs = {
+        "seconds_per_step": np.array(seconds / steps),
         "logits": network.readout.logits.get().astype(np.int64),
         "saturated": np.array(network.saturated()),
     }

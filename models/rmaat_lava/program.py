@@ -196,6 +196,12 @@ class Program:
         return len(self.readout.classifier.bias)
 
 
+def time_steps(program: Program, lengths: np.ndarray) -> int:
+    """Time steps in which the Lava network reads sequences of these lengths: L·T + 1 phases of a segment's places."""
+    segments = int((-(-np.asarray(lengths) // program.segment_length)).sum())
+    return (len(program.layers) * segments + 1) * program.places
+
+
 def flatten(node: Any, prefix: str = "") -> dict[str, np.ndarray]:
     """Named arrays of a program, ``"layers.0.write.key.weight"`` and so on."""
     if isinstance(node, np.ndarray):

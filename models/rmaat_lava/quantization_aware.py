@@ -52,8 +52,8 @@ class QuantizationAware(nn.Module):
         scale = 2.0 ** self.exponents[name]
         return _rounded(values.clamp(-LIMIT / scale, LIMIT / scale), scale)
 
-    def _weight(self, name: str, weight: Tensor) -> Tensor:
-        return _rounded(weight, 1 / weight_scale(weight.detach(), self.per_channel))
+    def _weight(self, name: str, values: Tensor) -> Tensor:
+        return _rounded(values, 1 / weight_scale(values.detach(), self.per_channel))
 
 
 def _rounded(x: Tensor, scale: float | Tensor) -> Tensor:

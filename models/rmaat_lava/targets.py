@@ -15,7 +15,7 @@ from rmaat_lava import reference, shim
 from rmaat_lava.arithmetic import LIMIT, Integers
 from rmaat_lava.child import run_in_child
 from rmaat_lava.deployment import Deployment
-from rmaat_lava.program import flatten
+from rmaat_lava.program import flatten, time_steps
 
 SECONDS_PER_STEP = 0.05
 """Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
@@ -35,6 +35,8 @@ class Outputs:
         Where it ran.
     seconds : float
         Wall time, start of the target included.
+    seconds_per_step : float
+        Wall time of one time step of Lava's simulator, start excluded; 0 elsewhere.
     probes : dict of str to int64 array
         State at every time step, (steps, ...); only if asked for, only from Lava.
     """
@@ -43,6 +45,7 @@ class Outputs:
     saturated: int
     target: str
     seconds: float
+    seconds_per_step: float
     probes: dict[str, Integers]
 
     @property
@@ -142,11 +145,9 @@ def run(
     if name == "numpy":
         counts: Counter = Counter()
         logits = reference.classify(deployment.program, padded, lengths, counts)
-        return Outputs(logits, counts.total(), name, time.perf_counter() - start, {})
+        return Outputs(logits, counts.total(), name, time.perf_counter() - start, 0.0, {})
     arrays = {f"program.{key}": array for key, array in flatten(deployment.program).items()}
-    steps = (len(deployment.program.layers) * (lengths // deployment.program.segment_length + 1).sum() + 1) * (
-        deployment.program.places
-    )
+    steps = time_steps(deployment.program, lengths)
     found = run_in_child(
         "rmaat_lava.network:classify",
         arrays | {"inputs": padded, "lengths": lengths},
@@ -154,7 +155,14 @@ def run(
         START_SECONDS + SECONDS_PER_STEP * float(steps) if time_limit is None else time_limit,
     )
     probes = {key.removeprefix("probe."): array for key, array in found.items() if key.startswith("probe.")}
-    return Outputs(found["logits"], int(found["saturated"]), name, time.perf_counter() - start, probes)
+    return Outputs(
+        found["logits"],
+        int(found["saturated"]),
+        name,
+        time.perf_counter() - start,
+        float(found["seconds_per_step"]),
+        probes,
+    )
 
 
 def _prepared(

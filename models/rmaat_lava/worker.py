@@ -19,7 +19,7 @@ POLL = 0.2
 """Seconds between two looks at the process models and at the parent."""
 
 
-def simulate(process: Any, steps: int, tag: str) -> Any:
+def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None = None) -> float:
     """Compile the network that `process` belongs to and run it on Lava's CPU simulator; the caller stops it.
 
     Parameters
@@ -29,19 +29,27 @@ def simulate(process: Any, steps: int, tag: str) -> Any:
         Time steps.
     tag : str
         ``"fixed_pt"`` or ``"floating_pt"``.
+    models : dict of Process class to ProcessModel class, optional
+        Models to take instead of the tagged ones.
+
+    Returns
+    -------
+    float
+        Seconds that the steps took, compilation and start apart.
     """
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
 
-    process.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag))
+    process.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models))
     actors = process.runtime._messaging_infrastructure.actors
     threading.Thread(target=_watch_models, args=(actors,), daemon=True).start()
+    start = time.perf_counter()
     try:
         process.run(condition=RunSteps(num_steps=steps))
     except RuntimeError:
         _report(actors)
         raise
-    return process
+    return time.perf_counter() - start
 
 
 def _watch_models(actors: list) -> None:

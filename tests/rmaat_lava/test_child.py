@@ -33,9 +33,9 @@ def clean():
     """Fails if a run leaves shared memory or processes behind that were not there before."""
     shared, mine = _shared_memory(), set(psutil.Process().children(recursive=True))
     yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and _workers():
-        time.sleep(0.05)
+    deadline = time.monotonic() + 15  # the resource tracker unlinks after the last process has gone
+    while time.monotonic() < deadline and (_workers() or _owned(_shared_memory() - shared)):
+        time.sleep(0.1)
     assert set(psutil.Process().children(recursive=True)) <= mine
     assert _workers() == []
     assert _owned(_shared_memory() - shared) == set()
