@@ -35,8 +35,9 @@ _RELAY = SynapseParameters(U_0_star=1.0, Omega_d=1e3, rho_c=0.001, O_G=0.0)
 _FIG2 = AstrocyteParameters(K_P=0.1, O_beta=5.0, O_delta=0.2, K_delta=0.3, Omega_5P=0.1, K_D=0.5, F_ex=0.09, I_bias=0.0)
 _EXOGENOUS = AstrocyteParameters(O_beta=0.0, O_N=0.0, F_ex=2.0, I_bias=0.8)
 
-# Figures 2 to 4 of Stimberg et al. (2019)
+# Calcium against presynaptic rate, the synapse left alone; then Figures 2 to 4 of Stimberg et al. (2019)
 TRIPARTITE = {
+    "no-feedback": TripartiteModel(SynapseParameters(O_G=0.0)),
     "stimberg-2019-fig2": TripartiteModel(_RELAY, _FIG2),
     "stimberg-2019-fig2-stochastic": TripartiteModel(_RELAY, replace(_FIG2, noise=1.0)),
     "stimberg-2019-fig3-weak": TripartiteModel(astrocyte=_EXOGENOUS, ip3=0.4),

@@ -28,6 +28,8 @@ RECORDED = (
     Variable("released", "released", "1", "released fraction of neurotransmitter, summed over the spikes so far"),
     Variable("n_events", "n_events", "1", "gliotransmitter releases so far"),
 )
+# Twelve rates over the range that an astrocyte can tell apart, Hz.
+RATES = tuple(np.geomspace(0.1, 100, 12).round(3))
 COUNTERS = "n_spikes : 1\nreleased : 1\nn_events : 1\n"
 
 Run = tuple[NDArray[np.float64], dict[str, Any], str | None]
@@ -58,7 +60,7 @@ def simulate_tripartite(
     model : TripartiteModel, optional
         All three at once, with the state at time 0: a preset. Give this or the parameter sets.
     rate_hz : array_like, shape (n_rates,)
-        Presynaptic rates, Hz; each is simulated `trials` times. Give this or `spike_times`.
+        Presynaptic rates, Hz; each is simulated `trials` times. Default, without `spike_times`: `RATES`.
     spike_times : sequence of array_like
         Spike times in seconds, one sequence a synapse; at most one spike in a step.
     train : str
@@ -195,14 +197,14 @@ def _trains(
     seed: int,
 ) -> tuple[SpikeTrains, NDArray[np.float64]]:
     """The spike trains and the rate of each."""
-    if (rate_hz is None) == (spike_times is None):
-        raise InputError("rate_hz", rate_hz, "either rate_hz or spike_times")
     if spike_times is not None:
+        if rate_hz is not None:
+            raise InputError("rate_hz", rate_hz, "either rate_hz or spike_times")
         trains = given_trains(spike_times, duration, dt)
         return trains, np.bincount(trains.synapse, minlength=trains.size) / duration
     if trials < 1:
         raise InputError("trials", trials, "a whole number >= 1")
-    rates = np.repeat(np.atleast_1d(np.asarray(rate_hz, dtype=float)), trials)
+    rates = np.repeat(np.atleast_1d(np.asarray(RATES if rate_hz is None else rate_hz, dtype=float)), trials)
     if train == "regular":
         return regular_trains(rates, duration, dt), rates
     if train == "poisson":

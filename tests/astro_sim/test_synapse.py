@@ -182,7 +182,7 @@ def test_regular_trains() -> None:
         (lambda: simulate_tripartite(rate_hz=[1.0], dt=0.01), "dt"),
         (lambda: simulate_tripartite(rate_hz=[1.0], duration=-1), "duration"),
         (lambda: simulate_tripartite(rate_hz=[1.0], record_dt=0.003), "record_dt"),
-        (lambda: simulate_tripartite(), "rate_hz"),
+        (lambda: simulate_tripartite(rate_hz=[1.0], spike_times=[[0.5]]), "rate_hz"),
         (lambda: simulate_tripartite(rate_hz=[1.0], backend="neuron"), "backend"),
         (lambda: simulate_tripartite(rate_hz=[1.0], train="bursts"), "train"),
     ],

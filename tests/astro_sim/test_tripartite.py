@@ -1,5 +1,6 @@
 """Tripartite synapses: Brian2 against SciPy, the published figures, the sweep over rates, and what stops a run."""
 
+import signal
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from astro_sim import (
     InputError,
     SynapseParameters,
     TripartiteModel,
+    brian_backend,
     load_recording,
     save_recording,
     simulate_tripartite,
@@ -129,6 +131,26 @@ def test_divergence_keeps_what_came_before() -> None:
     assert 0 < recording.sizes["time"] < 1000
     assert np.isfinite(recording.calcium).all()
     assert "step" in recording.attrs["stopped"]
+
+
+def test_ctrl_c_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal arrives during the run, from a function that the run calls at every hundredth step."""
+    calls = []
+
+    class Interrupting:
+        @staticmethod
+        def isfinite(values: np.ndarray) -> np.ndarray:
+            calls.append(1)
+            if len(calls) == 3:
+                signal.raise_signal(signal.SIGINT)
+            return np.isfinite(values)
+
+    monkeypatch.setattr(brian_backend, "np", Interrupting)
+    with pytest.warns(RuntimeWarning, match="interrupted at"):
+        recording = simulate_tripartite(rate_hz=[5.0], duration=2.0, record_dt=0.02)
+    assert "interrupted" in recording.attrs["stopped"]
+    assert 10 < recording.sizes["time"] < 100
+    assert np.isfinite(recording.calcium).all()
 
 
 def test_the_reference_refuses_noise() -> None:
