@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-CHUNK = 64
+CHUNK = 32
 # Where a Gaussian is cut: e^(-z^2 / 2) of the first omitted neighbour, below double precision.
 GAUSSIAN_CUT = 1e-17
 
@@ -28,13 +28,16 @@ def difference_of_exponentials(x: Tensor, scale: Tensor, surround: Tensor, surro
 def power_law(x: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
     """``(1 + scale |i - j|)^-b`` as a sum of exponentials.
 
-    ``(1 + d)^-b = 1 / Gamma(b) * integral e^(b v - e^v) e^(-e^v d) dv``, by the trapezoidal rule in v, which
-    converges exponentially; the nodes cover all v at which the integrand exceeds 1e-16 of its peak.
+    ``(1 + d)^-b = 1 / Gamma(b) * integral e^(b v - e^v) e^(-e^v d) dv`` by the trapezoidal rule in v, which
+    converges exponentially. The nodes reach to where the integrand is e^-digits of its peak, their spacing
+    makes the error of the rule about as small: 1e-13 in float64, 3e-6 in float32, for b from 0.2 to 300.
     """
     b = float(exponent.detach())
-    lowest = min(-38.0 / b, log(b) - 8.0)
-    highest = log(b + 45.0 + 8.0 * sqrt(b))
-    v = torch.linspace(lowest, highest, ceil((highest - lowest) / 0.12), dtype=x.dtype, device=x.device)
+    digits = 30.0 if x.dtype == torch.float64 else 17.0
+    lowest = log(b) - 1 - digits / b
+    highest = log(b + digits + sqrt(2 * b * digits))
+    nodes = ceil((highest - lowest) * digits / 9 * sqrt(1 + b / 4))
+    v = torch.linspace(lowest, highest, nodes, dtype=x.dtype, device=x.device)
     weight = torch.exp(exponent * v - torch.exp(v) - torch.lgamma(exponent)) * (v[1] - v[0])
     parts = torch.vmap(exponential, in_dims=(None, 0))(x, scale * torch.exp(v))
     return torch.einsum("k,knm->nm", weight, parts)

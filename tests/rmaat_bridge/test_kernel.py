@@ -31,6 +31,15 @@ def test_fast_product_equals_the_dense_one(make, family, length, n):
     assert float(((fast - dense).abs().max() / dense.abs().max()).detach()) <= 1e-10
 
 
+@pytest.mark.parametrize("exponent", [0.2, 1.0, 5.0, 60.0])
+def test_sum_of_exponentials_holds_for_any_exponent(make, exponent):
+    """Power law by its integral: 1e-10 of the dense product in float64 for flat and for steep laws."""
+    kernel = AstrocyticKernel(make.attention("power-law", "fixed", exponent=exponent)).double()
+    matrix = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    dense = kernel(200) @ matrix
+    assert float((kernel @ matrix - dense).abs().max() / dense.abs().max()) <= 1e-10
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_equal_those_of_the_dense_product(make, family):
     """Relative RMS difference <= 1e-9, by tensor, for the matrix and for every constant of the kernel."""
@@ -85,7 +94,7 @@ def test_float32_product_is_accurate(make):
 
 
 def test_memory_is_linear_in_length(make):
-    """Largest intermediate of the product at N = 2^18: below 64 N m numbers, where r itself would have 2^36."""
+    """Largest intermediate of the product at N = 2^18: at most 64 N m numbers, where r itself would have 2^36."""
     kernel = AstrocyticKernel(make.attention("exponential", "fixed", length=10.0))
     matrix = torch.randn(2**18, 2)
     largest = 0
