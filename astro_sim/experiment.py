@@ -1,8 +1,9 @@
 """A simulation named by model, preset and settings: what the command line and the sweeps run."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,25 +66,35 @@ class Experiment:
 
     def run(self, out: str | Path | None = None) -> xr.Dataset:
         """Simulate. The macro model streams its rows to `out`, where given; the others return theirs."""
-        return self._run_macro(out) if self.model == "macro" else self._run_micro()
+        return self.prepare(out)()
 
-    def _run_macro(self, out: str | Path | None) -> xr.Dataset:
+    def prepare(self, out: str | Path | None = None) -> Callable[[], xr.Dataset]:
+        """Read the settings, and return the simulation to run.
+
+        Raises
+        ------
+        InputError
+            If a setting is unknown or cannot be used.
+        """
+        return self._prepare_macro(out) if self.model == "macro" else self._prepare_micro()
+
+    def _prepare_macro(self, out: str | Path | None) -> Callable[[], xr.Dataset]:
         settings = MACRO_PRESETS[self.preset or "demo"] | dict(self.settings)
         parameters, settings = override(MacroParameters(), settings)
         protocol, settings = _macro_protocol(parameters.n_inputs, settings, self.seed)
         run, settings = arguments(simulate_macro, settings)
         _refuse(settings)
         run = {"dt": DEFAULT_DT} | run | {"backend": self.backend, "seed": self.seed, "out": out}
-        return simulate_macro(parameters, protocol, **run)
+        return partial(simulate_macro, parameters, protocol, **run)
 
-    def _run_micro(self) -> xr.Dataset:
+    def _prepare_micro(self) -> Callable[[], xr.Dataset]:
         module, function, _ = MICRO[self.model]
         simulate = getattr(importlib.import_module(f"astro_sim.{module}"), function)
         run, settings = arguments(simulate, self.settings)
         preset = presets(self.model)
         model, settings = override(preset[self.preset or next(iter(preset))], settings)
         _refuse(settings)
-        return simulate(model=model, **run, backend=self.backend, seed=self.seed)
+        return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed)
 
 
 def presets(model: str) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""Simulations over a grid or a Latin hypercube of parameters, on Dask, into one dataset; restartable."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from scipy.stats import qmc
+
+from astro_sim.errors import InputError
+from astro_sim.experiment import Experiment
+from astro_sim.provenance import timestamp, versions
+from astro_sim.recording import save_recording
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Simulations that differ in some settings.
+
+    Parameters
+    ----------
+    base : Experiment
+        What all have in common.
+    points : tuple of mapping
+        Settings of each simulation on top of the base, as text; the same names in all.
+    """
+
+    base: Experiment
+    points: tuple[Mapping[str, str], ...]
+
+    @classmethod
+    def grid(cls, base: Experiment, over: Mapping[str, str]) -> "Sweep":
+        """Every combination of values, given as ``{"tau_p_long": "100s,300s"}``.
+
+        Raises
+        ------
+        InputError
+            If a parameter has no value.
+        """
+        values = {name: [part.strip() for part in text.split(",")] for name, text in over.items()}
+        for name, parts in values.items():
+            if not all(parts) or ":" in over[name]:
+                raise InputError(name, over[name], "values, as in 100s,300s")
+        if not values:
+            raise InputError("over", "nothing", "at least one NAME=VALUES")
+        points = (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))
+        return cls(base, tuple(points))
+
+    @classmethod
+    def latin_hypercube(cls, base: Experiment, over: Mapping[str, str], samples: int) -> "Sweep":
+        """A Latin hypercube of `samples` points over ranges, given as ``{"tau_p_long": "100:300 s"}``.
+
+        The base's seed fixes the points.
+
+        Raises
+        ------
+        InputError
+            If a range is not two rising numbers with a common unit, or there are no samples.
+        """
+        if samples < 1:
+            raise InputError("samples", samples, "a whole number >= 1")
+        if not over:
+            raise InputError("over", "nothing", "at least one NAME=LOW:HIGH")
+        lows, highs, units = [], [], []
+        for name, text in over.items():
+            low, _, rest = text.partition(":")
+            high, _, unit = rest.strip().partition(" ")
+            try:
+                lows.append(float(low))
+                highs.append(float(high))
+            except ValueError:
+                raise InputError(name, text, "a range, as in 100:300 s") from None
+            if not lows[-1] < highs[-1]:
+                raise InputError(name, text, "a range that rises, as in 100:300 s")
+            units.append(unit)
+        unit_cube = qmc.LatinHypercube(len(over), rng=np.random.default_rng(base.seed)).random(samples)
+        rows = qmc.scale(unit_cube, lows, highs)
+        points = (
+            {name: f"{value:.12g} {unit}".strip() for name, value, unit in zip(over, row, units, strict=True)}
+            for row in rows
+        )
+        return cls(base, tuple(points))
+
+    def experiment(self, point: Mapping[str, str]) -> Experiment:
+        """The simulation of one point."""
+        return replace(self.base, settings=dict(self.base.settings) | dict(point))
+
+    def run(
+        self,
+        out: str | Path,
+        *,
+        workers: int = 2,
+        scheduler: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Path:
+        """Simulate every point that is not there yet and write one dataset.
+
+        Each finished point lies in the folder ``<out>.parts`` until all are done: a sweep that was killed and
+        is started again simulates only what is missing.
+
+        Parameters
+        ----------
+        out : path
+            NetCDF file: the recordings along a dimension ``point``, the sweep's parameters as coordinates.
+        workers : int
+            Processes of the local cluster.
+        scheduler : str, optional
+            Address of a running Dask scheduler, in place of a local cluster. Its workers need this package, and
+            Brian2 in their main thread: ``dask worker ADDRESS --nthreads 1 --preload brian2``.
+        progress : callable
+            Told (done, total) after each point.
+
+        Raises
+        ------
+        InputError
+            If a setting of a point cannot be used; nothing is simulated then.
+        """
+        from distributed import Client, LocalCluster, as_completed
+
+        for point in self.points:
+            self.experiment(point).prepare()
+        out = Path(out)
+        parts = out.with_name(out.name + ".parts")
+        parts.mkdir(parents=True, exist_ok=True)
+        paths = [parts / f"{_key(self.experiment(point))}.nc" for point in self.points]
+        missing = {path: point for path, point in zip(paths, self.points, strict=True) if not path.exists()}
+        progress(len(paths) - len(missing), len(paths))
+        if missing:
+            cluster = scheduler or LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                preload="brian2",  # which can be imported in the main thread only
+                silence_logs="ERROR",
+            )
+            with Client(cluster) as client:
+                futures = {
+                    client.submit(Experiment.run, self.experiment(point), pure=False): path
+                    for path, point in missing.items()
+                }
+                for future in as_completed(futures):
+                    save_recording(future.result(), futures[future])
+                    progress(sum(path.exists() for path in paths), len(paths))
+            if not isinstance(cluster, str):
+                cluster.close()
+        path = save_recording(self._together(paths), out)
+        shutil.rmtree(parts)
+        return path
+
+    def _together(self, paths: list[Path]) -> xr.Dataset:
+        runs = [xr.load_dataset(path, engine="h5netcdf", decode_times=False) for path in paths]
+        together = xr.concat(runs, "point", data_vars="all", join="outer", combine_attrs="drop_conflicts")
+        for name in self.points[0]:
+            together[name] = ("point", _column([point[name] for point in self.points]))
+        together["stopped"] = ("point", [run.attrs.get("stopped", "") for run in runs])
+        common = asdict(self.base) | {"settings": dict(self.base.settings)}
+        provenance = {"sweep": json.dumps(common), "versions": json.dumps(versions()), "created": timestamp()}
+        return together.set_coords([*self.points[0], "stopped"]).assign_attrs(provenance)
+
+
+def _column(texts: list[str]) -> list[float] | list[str]:
+    """The values of a parameter as numbers, where they are numbers without a unit or share one unit."""
+    words = [text.split(" ", 1) for text in texts]
+    try:
+        numbers = [float(word[0]) for word in words]
+    except ValueError:
+        return texts
+    return numbers if len({word[-1] for word in words if len(word) > 1}) <= 1 else texts
+
+
+def _key(experiment: Experiment) -> str:
+    """A name for the simulation: the hash of what decides its result."""
+    return sha256(json.dumps(asdict(experiment), sort_keys=True).encode()).hexdigest()[:20]

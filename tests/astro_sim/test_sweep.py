@@ -1,0 +1,107 @@
+"""Sweeps: the points they make, one dataset with the parameters as coordinates, restart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import LocalCluster
+
+from astro_sim.errors import InputError
+from astro_sim.experiment import Experiment
+from astro_sim.sweep import Sweep
+
+BASE = Experiment(settings={"n_cycles": "1", "cycle_s": "4 s", "on_s": "2 s"}, backend="scipy", seed=3)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs="ERROR"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_grid_is_every_combination():
+    sweep = Sweep.grid(BASE, {"gain": "0.1, 0.2", "border": "open,periodic"})
+    assert [tuple(point.values()) for point in sweep.points] == [
+        ("0.1", "open"),
+        ("0.1", "periodic"),
+        ("0.2", "open"),
+        ("0.2", "periodic"),
+    ]
+
+
+def test_latin_hypercube_has_one_point_in_each_slice_and_is_fixed_by_the_seed():
+    sweep = Sweep.latin_hypercube(BASE, {"tau_p_long": "100:300 s", "gain": "0.1:0.2"}, 8)
+    for name, low, high in (("tau_p_long", 100, 300), ("gain", 0.1, 0.2)):
+        values = np.array([float(point[name].split()[0]) for point in sweep.points])
+        assert sorted(((values - low) / (high - low) * 8).astype(int)) == list(range(8))
+    assert all(point["tau_p_long"].endswith(" s") for point in sweep.points)
+    assert sweep == Sweep.latin_hypercube(BASE, {"tau_p_long": "100:300 s", "gain": "0.1:0.2"}, 8)
+
+
+def test_one_dataset_with_the_parameters_as_coordinates(tmp_path, address):
+    sweep = Sweep.grid(BASE, {"tau_p_long": "60 s,2 min", "gain": "0.1,0.2"})
+    told: list[tuple[int, int]] = []
+    out = sweep.run(tmp_path / "s.nc", scheduler=address, progress=lambda *pair: told.append(pair))
+    result = xr.load_dataset(out, engine="h5netcdf", decode_times=False)
+    assert result.p_long.dims == ("point", "time", "post", "pre") and result.sizes["point"] == 4
+    assert result.gain.values.tolist() == [0.1, 0.2, 0.1, 0.2]
+    assert told == [(k, 4) for k in range(5)]
+    for k, point in enumerate(sweep.points):
+        alone = sweep.experiment(point).run()
+        assert np.array_equal(result.p_long.isel(point=k).values, alone.p_long.values)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_started_again_it_simulates_only_what_is_missing(tmp_path, address):
+    """What a killed sweep leaves is its finished parts; the second start runs the other one only."""
+    out, sweep = tmp_path / "s.nc", Sweep.grid(BASE, {"gain": "0.1,0.2,0.3"})
+
+    def killed(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(out, scheduler=address, progress=killed)
+    parts = {path: path.stat().st_mtime_ns for path in Path(f"{out}.parts").iterdir()}
+    assert len(parts) == 2 and not out.exists()
+    told: list[tuple[int, int]] = []
+
+    def unchanged(done: int, total: int) -> None:
+        told.append((done, total))
+        assert all(path.stat().st_mtime_ns == before for path, before in parts.items())
+
+    sweep.run(out, scheduler=address, progress=unchanged)
+    assert told == [(2, 3), (3, 3)]
+    assert xr.load_dataset(out, engine="h5netcdf", decode_times=False).gain.values.tolist() == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.slow
+def test_local_cluster_runs_brian2(tmp_path):
+    base = Experiment(settings=BASE.settings, backend="brian2")
+    out = Sweep.grid(base, {"gain": "0.1,0.2"}).run(tmp_path / "s.nc", workers=2)
+    result = xr.load_dataset(out, engine="h5netcdf", decode_times=False)
+    assert result.sizes["point"] == 2 and np.isfinite(result.x).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Sweep.grid(BASE, {}), "over"),
+        (lambda: Sweep.grid(BASE, {"gain": "0.1,,0.2"}), "gain"),
+        (lambda: Sweep.grid(BASE, {"gain": "0.1:0.2"}), "gain"),
+        (lambda: Sweep.latin_hypercube(BASE, {"gain": "0.1"}, 3), "gain"),
+        (lambda: Sweep.latin_hypercube(BASE, {"gain": "0.2:0.1"}, 3), "gain"),
+        (lambda: Sweep.latin_hypercube(BASE, {"gain": "0.1:0.2"}, 0), "samples"),
+    ],
+)
+def test_sweeps_that_cannot_be_are_refused_by_name(make, field):
+    with pytest.raises(InputError, match=rf"^{field}: "):
+        make()
+
+
+def test_a_bad_point_is_refused_by_its_field(tmp_path, address):
+    with pytest.raises(InputError, match=r"^tau_n: "):
+        Sweep.grid(BASE, {"tau_n": "-1 s"}).run(tmp_path / "s.nc", scheduler=address)
