@@ -14,21 +14,33 @@ CHUNK = 64  # places that the causal form handles as one small dense product
 
 def feature_map(x: Tensor) -> Tensor:
     """phi(x) = elu(x) + 1, the positive feature map of linear attention."""
-    return _FeatureMap.apply(x)
+    return F.elu(x) + 1
 
 
-class _FeatureMap(torch.autograd.Function):
-    """Keeps phi alone for the backward pass, since phi'(x) = min(phi(x), 1)."""
+class SplitHeads(torch.autograd.Function):
+    """phi(Q), phi(K) and V, each (batch, heads, n, head_dim), from one projection (batch, n, 3 dim).
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        phi = F.elu(x).add_(1)
-        ctx.save_for_backward(phi)
-        return phi
+    One pass puts the heads apart and one brings their gradients together; of the features only phi is kept,
+    since phi'(x) = min(phi(x), 1).
+    """
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * ctx.saved_tensors[0].clamp(max=1)
+    def forward(ctx: Any, projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        parts = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).contiguous()
+        F.elu_(parts[:2]).add_(1)
+        q, k, v = parts.unbind(0)
+        ctx.save_for_backward(q, k)
+        return q, k, v
+
+    @staticmethod
+    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, None]:
+        batch, heads, n, head_dim = dq.shape
+        gradient = dq.new_empty(batch, n, 3, heads, head_dim)
+        parts = gradient.permute(2, 0, 3, 1, 4)
+        for part, phi, d in zip(parts, ctx.saved_tensors, (dq, dk), strict=False):
+            torch.mul(d, phi.clamp(max=1), out=part)
+        parts[2].copy_(dv)
+        return gradient.flatten(2), None
 
 
 class SynapticState(NamedTuple):
@@ -127,10 +139,10 @@ class AstromorphicAttention(nn.Module):
             return self.resume(x, None, table, mask)[0]
         q, k, v, write = self._project(x, table, mask, 0)
         read = q @ (write.mT @ v / self.places)
-        if self.presynaptic:
-            g = self._g(k.sum(2, keepdim=True, dtype=_accumulator(k))).to(q.dtype)
-            read = read / (q @ g.mT).clamp_min(SMALLEST_ACTIVITY)
-        return x + read.transpose(1, 2).flatten(2)
+        if not self.presynaptic:
+            return _add(x, read, None)
+        g = self._g(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
+        return _add(x, read, q @ g.to(q.dtype).mT)
 
     def resume(
         self, x: Tensor, state: SynapticState | None, table: Tensor | None = None, mask: Tensor | None = None
@@ -156,14 +168,12 @@ class AstromorphicAttention(nn.Module):
         weights = torch.cat([carried.unsqueeze(2), written + carried.unsqueeze(2)], dim=2)
         read = qs @ weights[:, :, :-1].to(q.dtype) + (qs @ writes.mT).tril() @ vs
         read = read.flatten(2, 3)[:, :, :n] / self.places
-        activity = k.cumsum(2, dtype=_accumulator(k))
+        activity = _existing(k, mask).cumsum(2, dtype=_accumulator(k))
         if state is not None:
             activity = activity + state.activity
-        if self.presynaptic:
-            c = (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True)
-            read = read / c.clamp_min(SMALLEST_ACTIVITY)
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
-        return x + read.transpose(1, 2).flatten(2), after
+        c = (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True) if self.presynaptic else None
+        return _add(x, read, c), after
 
     def _g(self, activity: Tensor) -> Tensor:
         """g of sums of phi(k), (batch, heads, n, head_dim)."""
@@ -175,14 +185,24 @@ class AstromorphicAttention(nn.Module):
     def _project(
         self, x: Tensor, table: Tensor | None, mask: Tensor | None, start: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """phi(Q), phi(K), V and phi(K) + phi(R), each (batch, heads, n, head_dim)."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        q, k = feature_map(q), feature_map(k)
-        if mask is not None:
-            seen = mask[:, None, :, None].to(x.dtype)
-            k, v = k * seen, v * seen
+        """phi(Q), phi(K), V and phi(K) + phi(R), each (batch, heads, n, head_dim); V is 0 where masked."""
+        q, k, v = SplitHeads.apply(self.qkv(x), self.heads)
+        v = _existing(v, mask)
         table = self.astrocytic_table() if table is None else table
         return q, k, v, k if table is None else k + table[:, start : start + x.shape[1]].to(k.dtype)
+
+
+def _existing(x: Tensor, mask: Tensor | None) -> Tensor:
+    """(batch, heads, n, head_dim) with zeros at the places that do not exist."""
+    return x if mask is None else x * mask[:, None, :, None]
+
+
+def _add(x: Tensor, read: Tensor, c: Tensor | None) -> Tensor:
+    """X + read / C, with the heads (batch, heads, n, head_dim) side by side again."""
+    apart, read = x.unflatten(-1, (read.shape[1], -1)), read.transpose(1, 2)
+    if c is None:
+        return (apart + read).flatten(2)
+    return torch.addcdiv(apart, read, c.transpose(1, 2).clamp_min(SMALLEST_ACTIVITY)).flatten(2)
 
 
 def _accumulator(x: Tensor) -> torch.dtype:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmaat import AstromorphicAttention
-from rmaat.attention import feature_map
+from rmaat.attention import SplitHeads, feature_map
 from rmaat.naive import dense_attention
 from rmaat_bridge import AstrocyticKernel, BioParameters, PresynapticResponse
 
@@ -42,9 +42,7 @@ PARTS = {
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize("n", [1, 7, 150], ids="n{}".format)
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_fast_form_equals_dense_form_in_outputs_and_gradients(
-    parts: dict, n: int, masked: bool, causal: bool
-) -> None:
+def test_fast_form_equals_dense_form_in_outputs_and_gradients(parts: dict, n: int, masked: bool, causal: bool) -> None:
     fast = attention(places=150, causal=causal, **parts)
     x = inputs(n).requires_grad_()
     mask = torch.arange(n) < torch.tensor([[n], [(n + 1) // 2]]) if masked else None
@@ -165,9 +163,13 @@ def test_gradients_agree_with_finite_differences(causal: bool) -> None:
     assert torch.autograd.gradcheck(function, (x, *values))
 
 
-def test_feature_map_gradient() -> None:
-    x = torch.randn(50, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(feature_map, x)
+def test_gradient_of_the_split_heads() -> None:
+    x = torch.randn(2, 3, 3 * 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: SplitHeads.apply(x, 2), x)
+    q, k, v = SplitHeads.apply(x, 2)
+    expected = x.unflatten(-1, (3, 2, 4)).transpose(1, 3)  # (batch, heads, 3, n, head_dim)
+    for one, other in zip((q, k, v), expected.unbind(2), strict=True):
+        torch.testing.assert_close(one, other if one is v else feature_map(other), **EXACT)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e4], ids=["zeros", "huge"])
