@@ -33,6 +33,8 @@ class Floor:
 
 def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
     """Test accuracies of the trivial models of `task`, by name, fitted on `train`."""
+    if task == "language":
+        return next_byte_floors(train, test)
     found = {"majority class": MAJORITY, **FLOORS.get(task, {})}
     scores = {}
     for name, floor in found.items():
@@ -40,6 +42,26 @@ def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -
             model = floor.estimator().fit(floor.features(train), train.labels)
             scores[name] = float(model.score(floor.features(test), test.labels))
     return scores
+
+
+def next_byte_floors(train: Sequences, test: Sequences) -> dict[str, float]:
+    """Accuracies of the commonest byte, and of the commonest byte after the last one."""
+    (before, after), (last, target) = _neighbours(train), _neighbours(test)
+    counts = np.bincount(before * train.vocab_size + after, minlength=train.vocab_size**2)
+    table = counts.reshape(train.vocab_size, -1)
+    alone = (target == table.sum(axis=0).argmax()).mean()
+    return {
+        "commonest byte": float(alone),
+        "commonest byte after the last": float((target == table.argmax(1)[last]).mean()),
+    }
+
+
+def _neighbours(data: Sequences) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every id that has a successor in its sequence, and that successor, each (m,)."""
+    inner = np.ones(len(data.tokens), bool)
+    inner[data.offsets[1:] - 1] = False
+    places = np.flatnonzero(inner)
+    return data.tokens[places].astype(np.int64), data.tokens[places + 1].astype(np.int64)
 
 
 def nothing(data: Sequences) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing, timestamp, versions
-from rmaat.data.tasks import SPLITS, Splits, load_splits
+from rmaat.data.tasks import SPLITS, Splits, derived_seed, load_splits
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors
 from rmaat.training.log import draw_curves, peak_memory_mib
@@ -56,17 +57,28 @@ def train(
     """
     out, console = Path(out), console or Console()
     parameters = BioParameters.load(bio) if bio is not None else BioParameters.reference()
-    _make_room(out, recipe, parameters, resume)
     options = recipe.optimisation
-    fabric = Fabric(accelerator="auto", precision=options.precision)
+    started_by_torchrun = os.environ.get("LOCAL_WORLD_SIZE")
+    fabric = Fabric(
+        accelerator="auto",
+        devices=int(started_by_torchrun) if started_by_torchrun else "auto",
+        strategy="ddp" if started_by_torchrun else "auto",
+        precision=options.precision,
+    )
     fabric.launch()
+    if fabric.is_global_zero:
+        _make_room(out, recipe, parameters, resume)
+    fabric.barrier()
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     if recipe.kind == "floor":
         return _train_floors(recipe, splits, out, console)
     model = build(recipe, splits.train, parameters)
+    if fabric.global_rank:  # the processes start from the same weights and drop out different ones
+        torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
     trainer = Trainer(recipe, splits, model, out, fabric)
     trainer.fit(resume)
+    fabric.barrier()
     best = load_checkpoint(out / "checkpoint")[0].to(fabric.device)
     scores = evaluate(best, splits.test, options.batch_size, recipe.data.max_length, fabric)
     trivial = floors(recipe.task, splits.train, splits.test)

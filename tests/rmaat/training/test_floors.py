@@ -66,3 +66,14 @@ def test_pair_floor_compares_the_two_documents():
     pairs = Sequences.from_list(rows, labels.tolist(), 257, 2, parts=2)
     reached = floors("retrieval", pairs.select(np.arange(200)), pairs.select(np.arange(200, 300)))
     assert reached["byte histograms"] > 0.9 and reached["majority class"] == 0.5
+
+
+def test_next_byte_floors_by_hand():
+    """Training text "ababac": after a comes b twice and c once, after b comes a. Test text "abca": the
+    commonest successor overall is a (2) or b (2), the first of them a; right at one place of three. After the last:
+    a -> b right, b -> a wrong (c), c -> nothing seen, id 0, wrong."""
+    ids = {"a": 1, "b": 2, "c": 3}
+    train, test = (Sequences.from_list([np.array([ids[x] for x in t])], [0], 4, 4) for t in ("ababac", "abca"))
+    reached = floors("language", train, test)
+    assert reached["commonest byte"] == pytest.approx(1 / 3)
+    assert reached["commonest byte after the last"] == pytest.approx(1 / 3)

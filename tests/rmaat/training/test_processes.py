@@ -1,5 +1,6 @@
 """Several processes, and processes that are killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +67,24 @@ def test_a_killed_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path):
     assert (tmp_path / "whole" / weights).read_bytes() == (tmp_path / "cut" / weights).read_bytes()
     last = Path("states") / "step-00000039" / "state.safetensors"
     assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "cut" / last).read_bytes()
+
+
+@pytest.mark.slow
+def test_train_under_torchrun(tmp_path):
+    """`torchrun ... rmaat train` in two processes: one set of results, over all test examples."""
+    script = tmp_path / "go.py"
+    script.write_text("from rmaat.cli.app import main\nmain()\n")
+    changes = {"data.train": 16, "data.validation": 4, "data.test": 10, "data.curriculum": [], "model.dim": 8}
+    changes |= {"model.heads": 2, "optimisation.batch_size": 4, "optimisation.evaluate_every": 2}
+    options = [f"--set={name}={value}" for name, value in changes.items()]
+    command = ["train", "--steps", "4", *options, "--out", tmp_path / "run"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29518"]
+    done = subprocess.run([*torchrun, script, *command], env=QUIET, timeout=280, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test"]["n"] == 10 and 0 <= result["test"]["accuracy"] <= 1
+    assert (10 * result["test"]["accuracy"]) == pytest.approx(round(10 * result["test"]["accuracy"]), abs=1e-5)
+    assert done.stdout.count("test accuracy") == 1
 
 
 def _step(path):

@@ -1,0 +1,20 @@
+"""The trained checkpoints that come with the repository still reach their scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rmaat.training.run import score_checkpoint
+
+RESULTS = sorted((Path(__file__).parents[3] / "results" / "lra").glob("*/result.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)
+def test_score_of_a_checkpoint_can_be_reproduced(path):
+    """Equal up to a few of the examples: the order of float32 sums differs from machine to machine."""
+    known = json.loads(path.read_text())["test"]
+    again = score_checkpoint(path.parent, None, None, "test", 32, None, None)
+    assert again["n"] == known["n"] and again["accuracy"] == pytest.approx(known["accuracy"], abs=2e-3)
+    assert (path.parent / "model.safetensors").stat().st_size < 5 * 2**20
