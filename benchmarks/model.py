@@ -20,8 +20,6 @@ from peers import peer_steps
 from rmaat import RMAATConfig, RMAATForSequenceClassification, baseline_config
 from rmaat.peak_memory import training_step_peak
 
-TOKENS = 8192
-
 
 def training_step(config: RMAATConfig, inputs: torch.Tensor) -> Callable[[], None]:
     """One forward and backward pass."""
@@ -85,6 +83,7 @@ def stream(config: RMAATConfig, tokens: int) -> dict[str, float]:
 def main() -> None:
     """Measure, print the ratios and write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -93,11 +92,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/model.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    length = options.tokens
     sizes: dict[str, Any] = {"dim": 256, "heads": 4, "layers": 4, "memory_tokens": 16}
-    inputs = torch.randint(1, 256, (options.batch, TOKENS), generator=torch.Generator().manual_seed(0))
+    inputs = torch.randint(1, 256, (options.batch, length), generator=torch.Generator().manual_seed(0))
 
     made = {
-        f"{name}-{segment}": baseline_config(name, TOKENS, **sizes, segment_length=segment)
+        f"{name}-{segment}": baseline_config(name, length, **sizes, segment_length=segment)
         for segment in (512, 2048)
         for name in ("rmaat", "rmt")
     }
@@ -105,10 +105,10 @@ def main() -> None:
     for segment in (512, 2048):
         amrb = made[f"rmaat-{segment}-amrb"]
         made[f"rmaat-{segment}-bptt"] = amrb.model_copy(update={"backprop": "bptt"})
-    made |= {name: baseline_config(name, TOKENS, **sizes) for name in ("transformer", "linear", "ssm")}
+    made |= {name: baseline_config(name, length, **sizes) for name in ("transformer", "linear", "ssm")}
     cells = {name: training_step(config, inputs) for name, config in made.items()}
     peers, absent = peer_steps(sizes | {"segment_length": 512}, inputs)
-    segments = TOKENS // 512
+    segments = length // 512
     cells |= peers | {"matrix-products": matrix_products(made["rmaat-512-bptt"], options.batch, segments)}
     for tokens in options.flat_tokens:
         longer = torch.randint(1, 256, (1, tokens))
@@ -120,7 +120,7 @@ def main() -> None:
     linear_peers = [name for name in ("linear-attention-transformer", "performer-pytorch") if name in cpu]
     flat = {tokens: tokens / cpu[f"flat-{tokens}"] for tokens in options.flat_tokens}
     peaks = {
-        name: training_step_peak(made[name], TOKENS // made[name].segment_length, options.batch)
+        name: training_step_peak(made[name], length // made[name].segment_length, options.batch)
         for name in ("rmaat-512-amrb", "rmaat-512-bptt", "rmt-512-bptt")
     }
     ratios = {
@@ -134,8 +134,8 @@ def main() -> None:
         **{f"speed over {name}": cpu[name] / cpu["rmaat-512-bptt"] for name in [*peers, "linear", "ssm"]},
         "speed over best linear peer": min((cpu[n] for n in linear_peers), default=float("nan"))
         / cpu["rmaat-512-bptt"],
-        "AMRB / BPTT time, 16 segments": cpu["rmaat-512-amrb"] / cpu["rmaat-512-bptt"],
-        "AMRB / BPTT peak memory, 16 segments": peaks["rmaat-512-amrb"] / peaks["rmaat-512-bptt"],
+        f"AMRB / BPTT time, {segments} segments": cpu["rmaat-512-amrb"] / cpu["rmaat-512-bptt"],
+        f"AMRB / BPTT peak memory, {segments} segments": peaks["rmaat-512-amrb"] / peaks["rmaat-512-bptt"],
         "AMRB / RMT peak memory": peaks["rmaat-512-amrb"] / peaks["rmt-512-bptt"],
         "slowest / fastest tokens per second over lengths": min(flat.values()) / max(flat.values())
         if flat
@@ -147,8 +147,8 @@ def main() -> None:
     print(streamed)
     write_json(
         options.out,
-        settings=sizes | {"tokens": TOKENS, "batch": options.batch, "rounds": options.rounds},
-        cells={name: cell | {"tokens": options.batch * TOKENS} for name, cell in timed.items()},
+        settings=sizes | {"tokens": length, "batch": options.batch, "rounds": options.rounds},
+        cells={name: cell | {"tokens": options.batch * length} for name, cell in timed.items()},
         ratios={name.strip(): value for name, value in ratios.items()},
         tokens_per_cpu_second_by_length=flat,
         peak_bytes=peaks,

@@ -34,9 +34,7 @@ class Stream:
         Number of segments read.
     """
 
-    def __init__(
-        self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor], Tensor] | None = None
-    ) -> None:
+    def __init__(self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor], Tensor] | None = None) -> None:
         self.model, self.head = model, head
         with torch.no_grad():
             self._tables = model.tables()

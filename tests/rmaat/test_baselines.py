@@ -112,9 +112,7 @@ def test_recurrent_linear_transformer() -> None:
 
 
 def test_linear_attention_against_performers_own() -> None:
-    performer = pytest.importorskip(
-        "performer_pytorch.performer_pytorch", reason="performer-pytorch is not here"
-    )
+    performer = pytest.importorskip("performer_pytorch.performer_pytorch", reason="performer-pytorch is not here")
     q, k, v = torch.randn(3, 2, 50, 4, 8, dtype=torch.float64).unbind(0)
     mapped = (torch.nn.functional.elu(t).add(1).transpose(1, 2) for t in (q, k))
     theirs = performer.linear_attention(*mapped, v.transpose(1, 2))

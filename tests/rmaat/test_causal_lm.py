@@ -26,9 +26,7 @@ def language_model(**changes: object) -> RMAATForCausalLM:
 @every_mixer
 @settings(max_examples=8, deadline=None)
 @given(t=st.integers(0, 28), seed=st.integers(0, 1000), length=st.integers(29, 40))
-def test_no_output_depends_on_later_tokens_or_their_number(
-    changes: dict, t: int, seed: int, length: int
-) -> None:
+def test_no_output_depends_on_later_tokens_or_their_number(changes: dict, t: int, seed: int, length: int) -> None:
     model = language_model(**changes)
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(1, 16, (1, 29), generator=generator)

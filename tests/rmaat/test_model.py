@@ -107,7 +107,7 @@ def test_a_norm_after_the_factor_undoes_it_in_the_memory() -> None:
             model(memory_norm=place, bio=chosen).model(INPUTS).memory
             for chosen in (BioParameters.reference().model_dump(mode="json"), slow)
         ]
-        change[place] = float((memories[0] - memories[1]).abs().max())
+        change[place] = (memories[0] - memories[1]).abs().max().item()
     assert change["before"] > 1e-2
     assert change["after"] < 1e-2 * change["before"]
 

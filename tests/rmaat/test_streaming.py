@@ -18,9 +18,7 @@ def classifier(**changes: object) -> RMAATForSequenceClassification:
     return RMAATForSequenceClassification(config).double()
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"retention": False}, {"memory_tokens": 0}, {"causal": True}], ids=str
-)
+@pytest.mark.parametrize("changes", [{}, {"retention": False}, {"memory_tokens": 0}, {"causal": True}], ids=str)
 def test_stream_equals_the_offline_run_after_every_segment(changes: dict) -> None:
     model = classifier(**changes)
     stream = model.stream(batch=2)
