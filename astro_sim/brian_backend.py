@@ -59,7 +59,8 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
     import brian2 as b2
 
     reason: list[str] = []
-    if b2.get_device() is b2.all_devices["runtime"]:
+    at_run_time = b2.get_device() is b2.all_devices["runtime"]
+    if at_run_time:
 
         @b2.network_operation(dt=100 * dt * b2.second, when="end")
         def guard() -> None:
@@ -68,8 +69,7 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
                 network.stop()
 
         network.add(guard)
-    try:
-        network.run((duration + dt) * b2.second)
-    except KeyboardInterrupt:
-        reason.append(f"interrupted at {float(network.t):g} s")
+    network.run((duration + dt) * b2.second)
+    if at_run_time and not reason and float(network.t) < duration:  # Brian2 turns Ctrl-C into a stop
+        return f"interrupted at {float(network.t):g} s"
     return reason[0] if reason else None
