@@ -5,11 +5,14 @@ matrix product gives the same integers wherever no partial sum can leave the 24 
 the sequences in which one could are summed token by token.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from rmaat_lava.arithmetic import (
     LIMIT,
@@ -62,9 +65,18 @@ def classify(
     logits = np.zeros((len(inputs), program.labels), np.int64)
     order = np.argsort(lengths, kind="stable") if probe is None else np.arange(len(inputs))
     size = max(PLACES_AT_ONCE // program.places, 1) if probe is None else len(inputs)
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        logits[rows] = _Batch(program, lengths[rows], counts, probe).run(inputs[rows, : lengths[rows].max()])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def one(rows: np.ndarray) -> Counter:
+        cut: Counter = Counter()
+        longest = lengths[rows].max()
+        logits[rows] = _Batch(program, lengths[rows], cut, probe).run(inputs[rows, :longest])
+        return cut
+
+    # NumPy releases the interpreter; BLAS with threads of its own would fight with these over the cores
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for cut in pool.map(one, batches):
+            counts.update(cut)
     return logits
 
 

@@ -75,7 +75,7 @@ class Unit:
         """Gain times input minus leak times state in one wide sum, rounded once."""
         (gain, gain_shift), (leak, leak_shift) = self.integer_rates[name], self.integer_leaks[name]
         wide = (drive << (STATE_EXPONENT - MESSAGE_EXPONENT)) * gain
-        loss = multiply_shift(y, np.int64(leak), leak_shift - gain_shift)
+        loss = multiply_shift(y, np.asarray(leak), leak_shift - gain_shift)
         return saturate(y + round_shift(wide - loss, gain_shift), name, Counter())
 
     def _look_up(self, name: str, state: Integers) -> Integers:

@@ -4,9 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from lava_models import frequent_token
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lava_models import frequent_token, small_config
 
-from rmaat_lava import Deployment, run
+from rmaat.heads import RMAATForSequenceClassification
+from rmaat_lava import Calibration, Deployment, quantize, run
 from rmaat_lava.shim import LAVA_VERSION, lava_version
 from rmaat_lava.trace import trace
 
@@ -65,3 +69,36 @@ def test_every_probe_is_equal_at_every_step(deployment):
 def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     inputs, lengths, _ = frequent_token(20, seed=11)
     _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
+
+
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    heads=st.sampled_from([1, 2, 4]),
+    head_dim=st.integers(1, 6),
+    layers=st.integers(1, 3),
+    segment_length=st.integers(1, 9),
+    memory_tokens=st.integers(0, 4),
+    presynaptic=st.sampled_from(["power", "linear", "off", "fitted"]),
+    astrocytic=st.booleans(),
+    retention=st.booleans(),
+    blown_up=st.sampled_from([1, 2**10]),
+)
+def test_any_supported_model_is_equal(seed, heads, head_dim, blown_up, **fields):
+    """Random architectures, weights and inputs, some with values that saturate."""
+    torch.manual_seed(seed)
+    model = RMAATForSequenceClassification(small_config(dim=heads * head_dim, heads=heads, ffn_dim=5, **fields))
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 3 * fields["segment_length"] + 1, 5)
+    inputs = rng.integers(0, 12, (5, lengths.max()))
+    deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
+    first, *others = deployment.program.layers
+    value = dataclasses.replace(first.write.value, multiplier=first.write.value.multiplier * blown_up)
+    first = dataclasses.replace(first, write=dataclasses.replace(first.write, value=value))
+    deployment = dataclasses.replace(
+        deployment, program=dataclasses.replace(deployment.program, layers=(first, *others))
+    )
+    lava, numpy = (run(deployment, inputs, target, lengths=lengths) for target in ("lava", "numpy"))
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    assert lava.saturated == numpy.saturated

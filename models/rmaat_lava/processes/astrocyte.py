@@ -5,8 +5,9 @@
     τ_p^l dp^l/dt = −γ^l p^l + κ(s)
 
 Each state is advanced by the exact solution for an input that is constant over the step,
-``y ← y + (1 − e^{−leak Δt / τ}) (input / leak − y)``; κ takes the mean of s before and after the step. Messages in are θ(x_i) θ(x_j); messages out are g(s), what the
-neurons' transmission is multiplied with, and ψ(p^s), what the astrocyte gives back to the synapse.
+``y ← y + (1 − e^{−leak Δt / τ}) (input / leak − y)``; κ takes the mean of s before and after the step.
+Messages in are θ(x_i) θ(x_j); messages out are g(s), what the neurons'
+transmission is multiplied with, and ψ(p^s), what the astrocyte gives back to the synapse.
 """
 
 import numpy as np
