@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def fit(
     recording: Annotated[Path, typer.Argument(help="Macro recording (.nc) over several STP cycles.")],
-    attention: Annotated[
-        Path | None, typer.Option(help="Recording for the spatial kernel, if another one.")
-    ] = None,
+    attention: Annotated[Path | None, typer.Option(help="Recording for the spatial kernel, if another one.")] = None,
     presynaptic: Annotated[
         Path | None, typer.Option(help="Recording for the presynaptic exponent, if another one.")
     ] = None,
@@ -27,9 +25,7 @@ def fit(
     activity_range: Annotated[
         tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit [Hz].")
     ] = None,
-    check: Annotated[
-        Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")
-    ] = None,
+    check: Annotated[Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")] = None,
     out: Annotated[Path, typer.Option(help="TOML file to write.")] = Path("runs/bio.toml"),
     seed: SeedOption = 0,
     config: ConfigOption = None,
