@@ -27,7 +27,7 @@ from rmaat.training.evaluation import evaluate, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
-ROWS_PER_RUN = 200
+ROWS_PER_RUN = 60
 BETAS = (0.9, 0.98)  # a short memory of squared gradients suits short runs and growing lengths
 
 
