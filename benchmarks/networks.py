@@ -13,8 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# model: short and long model time, seconds
-LENGTHS = {"ring": (200.0, 4200.0), "network": (0.1, 0.3)}
+# short and long model time, seconds; far enough apart for the difference to exceed the scatter of a build
+LENGTHS = {
+    "ring": {"library": (200.0, 4200.0), "published": (200.0, 4200.0)},
+    "network": {"library": (1.0, 9.0), "published": (0.1, 0.4)},
+}
 FORMS = ("library", "published")
 BACKENDS = ("brian2", "brian2-standalone")
 
@@ -47,13 +50,12 @@ def one(model: str, form: str, backend: str, duration: float) -> float:
 
 def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float]]:
     """Median cost of a start and of a model second, for each form."""
-    short, long = LENGTHS[model]
     times: dict[str, list[tuple[float, float]]] = {form: [] for form in FORMS}
     warm = 1 if backend == "brian2" else 0  # the first round fills the cache of compiled code
     for number in range(rounds + warm):
         for form in FORMS:
             pair = []
-            for duration in (short, long):
+            for duration in LENGTHS[model][form]:
                 command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 pair.append(float(done.stdout.splitlines()[-1]))
@@ -61,6 +63,7 @@ def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float
                 times[form].append((pair[0], pair[1]))
     result = {}
     for form, pairs in times.items():
+        short, long = LENGTHS[model][form]
         slope = statistics.median((b - a) / (long - short) for a, b in pairs)
         start = statistics.median(a for a, _ in pairs) - slope * short
         result[form] = {"cpu_s_per_model_s": slope, "start_cpu_s": start, f"cpu_s_of_{long:g}_s": pairs[-1][1]}
