@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCHMARKS := amrb bridge data macro model networks streaming
 
-.PHONY: help demo test test-slow lint install bench figures clean
+.PHONY: help demo test test-slow lint install bench clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
@@ -15,16 +16,15 @@ demo: $(STAMP)   ## simulate, fit, train, deploy; report in runs/demo/report.htm
 test: lint       ## ruff, mypy and the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-test-slow: $(STAMP) ## the slow checks (minutes; data sets from $$RMAAT_DATA or ../shared/data)
+test-slow: $(STAMP) ## the slow checks (minutes; data sets from RMAAT_DATA or ../shared/data)
 	$(BIN)/python -m pytest -m slow -q --timeout 1800
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## every benchmark beside its peers; one JSON each in runs/bench
-	@mkdir -p runs/bench
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script --out runs/bench; done
+bench: $(STAMP)  ## the benchmarks beside their peers; one JSON each in runs/bench
+	set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 install: $(STAMP) ## build .venv only
 

@@ -15,9 +15,13 @@ from astro_sim.errors import InputError
 COMMANDS = (
     "demo",
     "simulate",
+    "sweep",
     "fit",
+    "data",
     "train",
+    "evaluate",
     "deploy",
+    "bench",
     "figures",
     "report",
     "doctor",

@@ -126,7 +126,8 @@ def _training(run: Path) -> Section:
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
     return Section(
         title="Training with AMRB",
-        text="ListOps of the Long Range Arena, trained with memory replay. Dashed: what trivial models reach.",
+        text="ListOps of the Long Range Arena, trained with memory replay on expressions of growing length; "
+        "validation is on the full length from the start. Dashed: what trivial models reach.",
         figure=figures.training_curves(read_curves(run / "train" / "metrics.csv"), floors),
         facts={
             "accuracy on unseen sequences": f"{accuracy} (n = {test['n']})",
