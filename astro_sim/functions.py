@@ -43,13 +43,13 @@ FUNCTIONS: dict[str, Monotone] = {
         lambda z: np.maximum(z, 0.0),
         lambda z: (z >= 0).astype(float),
         lambda z: np.maximum(z, 0.0) ** 2 / 2,
-        "clip({z}, 0, inf)",
+        "0.5*({z} + abs({z}))",
     ),
     "tanh-relu": Monotone(
         lambda z: np.tanh(np.maximum(z, 0.0)),
         lambda z: (z >= 0) * (1 - np.tanh(z) ** 2),
         lambda z: _log_cosh(np.maximum(z, 0.0)),
-        "tanh(clip({z}, 0, inf))",
+        "tanh(0.5*({z} + abs({z})))",
     ),
     "sigmoid": Monotone(
         expit,

@@ -58,7 +58,7 @@ def run_brian2(
         namespace=constants(parameters)
         | {
             "presynaptic": whole_grid(np.transpose, shape),
-            "over_presynaptic": whole_grid(lambda u: np.repeat(u.sum(axis=1), n_pre), shape),
+            "over_presynaptic": whole_grid(lambda u: np.repeat(np.add.reduce(u, axis=1), n_pre), shape),
             "transport": whole_grid(parameters.transport.apply, shape),
             "stimulus": b2.TimedArray(protocol.step_means(dt), dt=dt * b2.second),
         },
