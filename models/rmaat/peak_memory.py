@@ -76,14 +76,11 @@ def training_step_peak(config: RMAATConfig, n_segments: int, batch: int, seed: i
     return memory.peak
 
 
-def backprop_memory(
-    config: RMAATConfig, segments: Sequence[int], batch: int, seed: int = 0
-) -> dict[str, list[int]]:
+def backprop_memory(config: RMAATConfig, segments: Sequence[int], batch: int, seed: int = 0) -> dict[str, list[int]]:
     """Peak bytes of a training step under AMRB and under BPTT for each number of segments."""
     return {
         backprop: [
-            training_step_peak(config.model_copy(update={"backprop": backprop}), n, batch, seed)
-            for n in segments
+            training_step_peak(config.model_copy(update={"backprop": backprop}), n, batch, seed) for n in segments
         ]
         for backprop in ("amrb", "bptt")
     }

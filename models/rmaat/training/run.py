@@ -22,6 +22,7 @@ from rmaat.training.models import build, load_checkpoint
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
+from rmaat_bridge.trainable import with_posterior
 
 
 def train(
@@ -40,7 +41,8 @@ def train(
     bio : path, optional
         BioParameters file that sets retention factors, kernel and exponent; None: the packaged reference.
     out : path
-        Folder that gets ``checkpoint/``, ``states/``, ``metrics.csv``, ``curves.png`` and ``result.json``.
+        Folder that gets ``checkpoint/``, ``states/``, ``metrics.csv``, ``curves.png``, ``result.json`` and
+        ``bio.toml``: the bio-parameters after training, with the prior beside each number that training moved.
     resume : bool
         Continue from the newest whole state in `out`; from the start if there is none.
 
@@ -100,6 +102,7 @@ def train(
         "created": timestamp(),
     }
     if fabric.is_global_zero:
+        with_posterior(parameters, best).save(out / "bio.toml")
         _write_json(out / "result.json", result)
         draw_curves(out / "metrics.csv", out / "curves.png", trivial)
         _say(console, result, out)
@@ -132,7 +135,7 @@ def _make_room(out: Path, recipe: Recipe, parameters: BioParameters, resume: boo
     if not resume or not noted.is_file():
         for name in ("states", "checkpoint"):
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("metrics.csv", "curves.png", "result.json"):
+        for name in ("metrics.csv", "curves.png", "result.json", "bio.toml"):
             (out / name).unlink(missing_ok=True)
         _write_json(noted, about)
 
