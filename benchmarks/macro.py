@@ -166,16 +166,18 @@ def measure(quick: bool) -> dict[str, object]:
     """All figures; `quick` leaves out the direct program above 16 and sizes above 64."""
     sizes = (3, 9, 16, 32, 64) if quick else (3, 9, 16, 32, 64, 128, 256)
     steps = {n: int(np.clip(400 * (32 / n) ** 2, 20, 2000)) for n in sizes}
+    few = {n: int(np.clip(20 * (32 / n) ** 4, 10, 3000)) for n in sizes}
+    memory = peak_memory(sizes[-1])  # first: a child starts with the peak of its parent
     coupled = {n: ours(n, steps[n]) for n in sizes}
     alone = {n: ours(n, steps[n], coupled=False) for n in sizes}
-    first = {n: direct(n, max(10, steps[n] // 20), psi_once=False) for n in sizes if n <= (16 if quick else 32)}
-    cheap = {n: direct(n, max(10, steps[n] // 20), psi_once=True) for n in sizes if n <= (16 if quick else 64)}
+    first = {n: direct(n, few[n], psi_once=False) for n in sizes if n <= (16 if quick else 32)}
+    cheap = {n: direct(n, few[n], psi_once=True) for n in sizes if n <= (16 if quick else 64)}
     large = [n for n in sizes if n >= 32]
     slope = float(np.polyfit(np.log(large), np.log([coupled[n] for n in large]), 1)[0])
 
     def growth(costs: dict[int, float]) -> float:
-        few = sorted(costs)[-2:]
-        return float(np.log(costs[few[1]] / costs[few[0]]) / np.log(few[1] / few[0]))
+        small, big = sorted(costs)[-2:]
+        return float(np.log(costs[big] / costs[small]) / np.log(big / small))
 
     return {
         "us_per_step": {"ours": coupled, "ours_without_coupling": alone, "direct": first, "direct_psi_once": cheap},
@@ -185,7 +187,7 @@ def measure(quick: bool) -> dict[str, object]:
         "slope_ours": slope,
         "slope_direct": growth(first),
         "slope_direct_psi_once": growth(cheap),
-        "peak_memory_mib": {n: peak_memory(n) for n in (sizes[-1],)},
+        "peak_memory_mib": {sizes[-1]: memory},
         "disagreement_at_9": disagreement(),
         "demo": demo(),
         "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
