@@ -14,7 +14,7 @@ demo: $(STAMP)   ## simulate, fit, train, deploy; report in runs/demo/report.htm
 	$(BIN)/rmaat demo --out runs/demo
 
 test: lint       ## ruff, mypy and the fast tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 test-slow: $(STAMP) ## the slow checks (minutes; data sets from RMAAT_DATA or ../shared/data)
 	$(BIN)/python -m pytest -m slow -q --timeout 1800

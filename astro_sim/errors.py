@@ -19,3 +19,6 @@ class InputError(ValueError):
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
         super().__init__(f"{field}: got {value!r}, expected {allowed}")
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
+        return type(self), (self.field, self.value, self.allowed)
