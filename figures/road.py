@@ -1,6 +1,6 @@
 """The picture of the README: one panel a stage, from the artefacts of a demo run.
 
-    python figures/road.py runs/demo docs/images/road.png
+python figures/road.py runs/demo docs/images/road.png
 """
 
 import sys

@@ -34,7 +34,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             room.write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **hub: Any) -> Self:
+    def from_pretrained(cls, folder: str | Path, **hub: Any) -> Self:  # type: ignore[override]
         """Read a model that `save_pretrained` wrote.
 
         Parameters

@@ -67,11 +67,7 @@ class DiagonalSSM(nn.Module):
     def resume(self, x: Tensor, state: Tensor | None, table: None = None) -> tuple[Tensor, Tensor]:
         """The causal form on the next n places of a segment, one after the other; the state is h."""
         turn, gain = (part[0] for part in self.discrete())
-        h = (
-            torch.zeros(x.shape[0], *turn.shape, dtype=turn.dtype, device=x.device)
-            if state is None
-            else state
-        )
+        h = torch.zeros(x.shape[0], *turn.shape, dtype=turn.dtype, device=x.device) if state is None else state
         out = []
         for u in x.unbind(1):
             h = turn * h + u.unsqueeze(-1)

@@ -44,8 +44,6 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", callback=_load_config, is_eager=True, help="TOML file with defaults for these options."
-    ),
+    typer.Option("--config", callback=_load_config, is_eager=True, help="TOML file with defaults for these options."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random number.")]

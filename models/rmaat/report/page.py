@@ -48,15 +48,11 @@ class Section:
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def write_page(
-    path: str | Path, title: str, headline: Mapping[str, str], sections: Sequence[Section]
-) -> None:
+def write_page(path: str | Path, title: str, headline: Mapping[str, str], sections: Sequence[Section]) -> None:
     """Write the sections as one self-contained HTML file; an earlier file stays if this fails."""
     source = files("rmaat.report").joinpath("page.html.j2").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source)
-    html = template.render(
-        title=title, headline=headline, sections=sections, versions=versions(), created=timestamp()
-    )
+    html = template.render(title=title, headline=headline, sections=sections, versions=versions(), created=timestamp())
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

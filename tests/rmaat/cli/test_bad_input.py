@@ -48,9 +48,7 @@ def test_missing_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
-def test_truncated_recording(
-    recording: Path, share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_truncated_recording(recording: Path, share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = recording.read_bytes()
     (tmp_path / "cut.nc").write_bytes(whole[: int(share * len(whole))])
     line = refusal(capsys, "fit", tmp_path / "cut.nc", "--out", tmp_path / "bio.toml")
