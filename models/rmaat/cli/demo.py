@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from astro_sim.provenance import replacing, versions
 from rmaat.cli.options import SeedOption
 
 MEMORY_SEGMENTS = [1, 2, 4, 8, 16, 32]
@@ -30,45 +31,52 @@ def demo(
     from rmaat_lava.targets import choose_target
     from rmaat_lava.trial import deploy_run
 
-    started = time.monotonic()
     recipe, target = load_recipe(config, {"seed": seed}), choose_target(target)
     out.mkdir(parents=True, exist_ok=True)
-    with _stage("1 simulate: 3 x 3 neurons, six STP cycles of 45 s (Brian2)"):
+    seconds: dict[str, float] = {}
+    with _stage("simulate", "3 x 3 neurons, six STP cycles of 45 s (Brian2)", seconds):
         save_recording(simulate_macro(seed=seed), out / "macro.nc")
-    with _stage("2 fit: retention, astrocytic kernel, exponent (SciPy)"):
+    with _stage("fit", "retention, astrocytic kernel, exponent (SciPy)", seconds):
         BioParameters.from_recordings(out / "macro.nc", seed=seed).save(out / "bio.toml")
-    with _stage("3 train: RMAAT on ListOps with AMRB (PyTorch)"):
+    with _stage("train", "RMAAT on ListOps with AMRB (PyTorch)", seconds):
+        (out / "train" / "run.json").unlink(missing_ok=True)  # an interrupted demo starts afresh
         train(recipe, out / "bio.toml", out / "train")
-    with _stage("4 deploy: integers (Lava)"):
-        deploy_run(out / "train", out / "deploy", target=target, seed=seed)
-    with _stage("5 memory of AMRB against BPTT"):
-        _measure_memory(out, seed)
-    with _stage("6 report"):
-        path = write_report(out)
-    typer.echo(f"\n{time.monotonic() - started:.0f} s; open {path}")
+    with _stage("deploy", f"integers on target {target}", seconds):
+        found = deploy_run(out / "train", out / "deploy", target=target, seed=seed)
+        equal = "equal to" if found["equal_to_numpy"] else "DIFFERENT from"
+        typer.echo(f"   integers {equal} those of NumPy on {found['sequences_on_target']} unseen sequences;")
+        typer.echo(f"   float and integer predictions agree on {found['predictions_agree']:.1%}")
+    with _stage("measure", "memory of AMRB against BPTT", seconds):
+        measured = _backprop_memory(out / "train" / "checkpoint", seed)
+    _write_json(out / "backprop_memory.json", measured)
+    _write_json(out / "demo.json", {"seed": seed, "config": config, "seconds": seconds, "versions": versions()})
+    path = write_report(out)
+    typer.echo(f"\n{sum(seconds.values()):.0f} s; open {path}")
 
 
 @contextmanager
-def _stage(title: str) -> Iterator[None]:
-    typer.echo(f"\n== {title}")
+def _stage(name: str, title: str, seconds: dict[str, float]) -> Iterator[None]:
+    typer.echo(f"\n== {name}: {title}")
     started = time.monotonic()
     yield
-    typer.echo(f"   {time.monotonic() - started:.1f} s")
+    seconds[name] = time.monotonic() - started
+    typer.echo(f"   {seconds[name]:.1f} s")
 
 
-def _measure_memory(out: Path, seed: int) -> None:
+def _backprop_memory(checkpoint: Path, seed: int) -> dict[str, Any]:
     """Peak memory of a training step of the trained model's own architecture, over the number of segments."""
-    from astro_sim.provenance import replacing
     from rmaat.heads import RMAATForSequenceClassification
     from rmaat.peak_memory import backprop_memory
 
-    config = RMAATForSequenceClassification.from_pretrained(out / "train" / "checkpoint").config
-    measured = {
+    config = RMAATForSequenceClassification.from_pretrained(checkpoint).config
+    return {
         "segments": MEMORY_SEGMENTS,
         "batch": MEMORY_BATCH,
-        "seed": seed,
         "model": config.model_dump(mode="json", exclude={"bio"}),
         "peak_bytes": backprop_memory(config, MEMORY_SEGMENTS, MEMORY_BATCH, seed),
     }
-    with replacing(out / "backprop_memory.json") as aside:
-        aside.write_text(json.dumps(measured, indent=1), encoding="utf-8")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")

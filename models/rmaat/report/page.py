@@ -25,17 +25,20 @@ class Section:
         What is to be seen in it, one or two sentences.
     figure : Figure
         The picture; embedded as PNG.
+    command : str
+        What makes its artefact again, seed included.
     facts : Mapping[str, str]
         Numbers, computed from the artefacts of the run.
     headline : Mapping[str, str]
         The one or two of them that stand at the top of the page.
     made_by : Mapping[str, str]
-        Command, parameters, seed and hashes of the artefacts behind the figure.
+        Parameters and hashes of the artefacts behind the figure.
     """
 
     title: str
     text: str
     figure: Figure
+    command: str
     facts: Mapping[str, str] = field(default_factory=dict)
     headline: Mapping[str, str] = field(default_factory=dict)
     made_by: Mapping[str, str] = field(default_factory=dict)

@@ -59,8 +59,8 @@ def _traces(run: Path, recording: xr.Dataset) -> Section:
         text="Each cycle drives the neurons (shaded). The short-term process answers within a cycle; the "
         "long-term process builds up over the cycles and saturates.",
         figure=figures.macro_traces(recording, protocol),
+        command=f"rmaat simulate --model macro --seed {recording.attrs['seed']}",
         made_by={
-            "command": f"rmaat simulate --model macro --seed {recording.attrs['seed']}",
             "recording": _hashed(run / "macro.nc"),
             "solver": f"{recording.attrs['backend']}, step {recording.attrs['dt_s']} s",
             "protocol": _listed(protocol),
@@ -81,6 +81,7 @@ def _retention(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
         text="What the long-term process adds in each cycle, as a share of the whole, scales the memory that "
         "passes from segment to segment. The factors of a sequence sum to 1; longer sequences lie lower.",
         figure=figures.retention_factors(rows, np.diff(build_up) / (build_up[-1] - build_up[0])),
+        command=_fit_command(bio),
         facts={
             "family": f"{fit.family} (of {len(fit.candidates)}, by AICc), R² = {fit.r_squared:.6f}",
             **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
@@ -110,6 +111,7 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
         text="How the short-term process answers at a distance from what drives it becomes the positional "
         "kernel of the attention.",
         figure=figures.attention_kernel(response, distance, curves, kernel),
+        command=_fit_command(bio),
         facts={
             "family": f"{fit.family}, R² = {fit.r_squared:.6f}",
             **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
@@ -123,6 +125,7 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
 def _training(run: Path) -> Section:
     result = read_json(run / "train" / "result.json")
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
+    config = read_json(run / "demo.json")["config"]
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
     return Section(
         title="Training with AMRB",
@@ -136,8 +139,8 @@ def _training(run: Path) -> Section:
             "training time": f"{result['seconds']:.0f} s",
         },
         headline={"ListOps, unseen": accuracy, "majority class": f"{floors['majority class']:.1%}"},
+        command=f"rmaat train --task {recipe['task']} --bio bio.toml --config {config} --seed {recipe['seed']}",
         made_by={
-            "command": f"rmaat train --task {recipe['task']} --bio bio.toml --config demo --seed {recipe['seed']}",
             "data": _listed(recipe["data"]),
             "model": _listed(recipe["model"]),
             "optimisation": _listed(recipe["optimisation"]),
@@ -159,7 +162,8 @@ def _memory(run: Path) -> Section:
             for n, a, b, ratio in zip(segments, peak["amrb"], peak["bptt"], ratios, strict=True)
         },
         headline={f"AMRB / BPTT memory, {segments[-1]} segments": f"1 / {1 / ratios[-1]:.1f}"},
-        made_by={"batch": str(measured["batch"]), "seed": str(measured["seed"]), "model": _listed(measured["model"])},
+        command=f"rmaat demo --seed {read_json(run / 'demo.json')['seed']}",
+        made_by={"batch": str(measured["batch"]), "model": _listed(measured["model"])},
     )
 
 
@@ -182,8 +186,8 @@ def _integers(run: Path) -> Section:
             "values cut to 24 bits": str(found["saturated"]),
         },
         headline={"float = integer prediction": agree, f"{found['target']} against NumPy": equal},
+        command=f"rmaat deploy train --target {found['target']} --seed {found['seed']}",
         made_by={
-            "command": f"rmaat deploy train --target {found['target']} --seed {found['seed']}",
             "weights": "one scale a channel" if found["per_channel"] else "one scale a tensor",
         },
     )
@@ -201,10 +205,13 @@ def read_agreement(run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _fit_made_by(run: Path, bio: BioParameters) -> dict[str, str]:
     return {
-        "command": f"rmaat fit macro.nc --seed {bio.provenance.seed}",
         "bio-parameters": _hashed(run / "bio.toml"),
         "recordings": ", ".join(f"{source.section}: {source.sha256[:12]}" for source in bio.provenance.sources),
     }
+
+
+def _fit_command(bio: BioParameters) -> str:
+    return f"rmaat fit macro.nc --seed {bio.provenance.seed}"
 
 
 def _hashed(path: Path) -> str:

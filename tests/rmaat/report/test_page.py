@@ -22,7 +22,9 @@ class Links(HTMLParser):
 def test_one_file_that_fetches_nothing(tmp_path: Path) -> None:
     figure = Figure()
     figure.subplots().plot([1, 2, 3])
-    section = Section("A <title> & more", "text", figure, facts={"p < 0.05": "7"}, made_by={"seed": "11"})
+    section = Section(
+        "A <title> & more", "text", figure, "run --seed 11", facts={"p < 0.05": "7"}, made_by={"size": "12"}
+    )
     write_page(tmp_path / "report.html", "Report", {"headline": "42"}, [section, section])
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     links = Links()
@@ -31,5 +33,5 @@ def test_one_file_that_fetches_nothing(tmp_path: Path) -> None:
     assert all(link.startswith("data:image/png;base64,iVBOR") for link in links.fetched)
     assert "A &lt;title&gt; &amp; more" in html
     assert "p &lt; 0.05" in html
-    assert ">42<" in html and ">11<" in html
+    assert ">42<" in html and "<code>run --seed 11</code>" in html and ">12<" in html
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
