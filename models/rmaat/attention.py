@@ -141,7 +141,7 @@ class AstromorphicAttention(nn.Module):
         read = q @ (write.mT @ v / self.places)
         if not self.presynaptic:
             return _add(x, read, None)
-        g = self._g(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
+        g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
         return _add(x, read, q @ g.to(q.dtype).mT)
 
     def resume(
@@ -172,10 +172,10 @@ class AstromorphicAttention(nn.Module):
         if state is not None:
             activity = activity + state.activity
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
-        c = (q * self._g(activity).to(q.dtype)).sum(-1, keepdim=True) if self.presynaptic else None
+        c = (q * self.presynaptic_plasticity(activity).to(q.dtype)).sum(-1, keepdim=True) if self.presynaptic else None
         return _add(x, read, c), after
 
-    def _g(self, activity: Tensor) -> Tensor:
+    def presynaptic_plasticity(self, activity: Tensor) -> Tensor:
         """g of sums of phi(k), (batch, heads, n, head_dim)."""
         activity = activity / self.places
         if self.response is not None:

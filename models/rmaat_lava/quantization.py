@@ -267,7 +267,7 @@ class _Builder:
         e_g = min(_fit(self.ranges[f"{name}.g"], MESSAGE, 24), _fit(self.ranges[f"{name}.c"], STATE, 40) - e_q)
         activity = torch.from_numpy(Octaves.nodes() * 2.0**-e_k).float()
         with torch.no_grad():
-            g = attention._g(activity.expand(1, heads, 1, -1))[0, :, 0]
+            g = attention.presynaptic_plasticity(activity.expand(1, heads, 1, -1))[0, :, 0]
         return (Octaves(_rounded(_numpy(g) * 2.0**e_g)),), np.full(heads, 2.0 ** (e_g - e_h) / places)
 
     def _heads(self, place: str, heads: int) -> np.ndarray:
