@@ -29,14 +29,10 @@ def leaks(parameters: MacroParameters) -> dict[str, Leak]:
     return found | ({"y": found["x"]} if parameters.n_pre else {})
 
 
-def whole_grid(act: Callable[[Array], Array], shape: tuple[int, int]) -> b2.Function:
-    """A Brian2 function that maps all (n_post, n_pre) values of the group at once."""
-
-    def flat(values: Array) -> Array:
-        return act(values.reshape(shape)).ravel()
-
-    function = b2.Function(flat, arg_units=[1], return_unit=1)
-    function.implementations.add_implementation("numpy", flat)
+def whole_group(act: Callable[[Array], Array]) -> b2.Function:
+    """A Brian2 function that maps the values of all units of the group at once."""
+    function = b2.Function(act, arg_units=[1], return_unit=1)
+    function.implementations.add_implementation("numpy", act)
     return function
 
 
@@ -50,6 +46,7 @@ def run_brian2(
 ) -> str | None:
     """Step the model with `exponential_rk4`; the reason if the run stopped early."""
     shape, (n_post, n_pre) = parameters.shape, parameters.shape
+    transport, ones = parameters.transport.apply, np.ones(n_pre)
     group = b2.NeuronGroup(
         n_post * n_pre,
         equations(parameters),
@@ -57,22 +54,27 @@ def run_brian2(
         dt=dt * b2.second,
         namespace=constants(parameters)
         | {
-            "presynaptic": whole_grid(np.transpose, shape),
-            "over_presynaptic": whole_grid(lambda u: np.repeat(np.add.reduce(u, axis=1), n_pre), shape),
-            "transport": whole_grid(parameters.transport.apply, shape),
-            "stimulus": b2.TimedArray(protocol.step_means(dt), dt=dt * b2.second),
+            "presynaptic": whole_group(lambda u: u.reshape(shape).T.ravel()),
+            "over_presynaptic": whole_group(lambda u: u.reshape(shape).dot(ones).repeat(n_pre)),
+            "transport": whole_group(lambda u: transport(u.reshape(shape)).ravel()),
         },
         codeobj_class=b2.NumpyCodeObject,
     )
-    stimulated = "b = stimulus(t, i//n_pre)"
     if parameters.n_pre:
-        stimulated = "b = stimulus(t, n_pre + i//n_pre)\nb_y = stimulus(t, i % n_pre)"
         group.y = np.tile(initial.x[:n_pre], n_post)
-    group.namespace["n_pre"] = n_pre
-    group.run_regularly(stimulated, dt=dt * b2.second, when="start", codeobj_class=b2.NumpyCodeObject)
     group.x = np.repeat(initial.x[-n_post:], n_pre)
     group.s, group.p_short, group.p_long = (v.ravel() for v in (initial.s, initial.p_short, initial.p_long))
     network, reasons = b2.Network(), list[str]()
+    inputs = protocol.step_means(dt)
+    changes = np.append(True, np.any(inputs[1:] != inputs[:-1], axis=1))
+    held = {name: group.variables[name].get_value().reshape(shape) for name in ("b", "b_y") if name in group.variables}
+
+    def stimulate() -> None:
+        k = min(round(network.t_ / dt), len(inputs) - 1)
+        if changes[k]:
+            held["b"][:] = inputs[k, -n_post:, None]
+            if "b_y" in held:
+                held["b_y"][:] = inputs[k, :n_pre]
 
     def record(time: float) -> None:
         processes = (getattr(group, f"{name}_")[:].reshape(shape) for name in ("s", "p_short", "p_long"))
@@ -88,9 +90,9 @@ def run_brian2(
         when="start",
         order=-1,
     )
-    network.add(group, recording)
+    network.add(group, b2.NetworkOperation(stimulate, clock=group.clock, when="start"), recording)
     with np.errstate(over="ignore", invalid="ignore"):
-        network.run(protocol.duration * b2.second)
+        network.run(protocol.duration * b2.second, namespace={})
     reached = float(network.t / b2.second)
     if not reasons and reached < protocol.duration - dt / 2:
         return f"interrupted at {reached:g} s"  # on Ctrl-C Brian2 ends the run

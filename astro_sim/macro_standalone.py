@@ -68,7 +68,7 @@ def run_standalone(
     signature = (parameters.n_pre, shape, parameters.theta, parameters.g, parameters.psi, parameters.kappa)
     with _program(sha256(repr((signature, protocol.duration, dt)).encode()).hexdigest()[:16]):
         network, monitor = _network(parameters, transport, protocol, initial, record_dt, dt)
-        network.run((protocol.duration + dt / 4) * b2.second)
+        network.run((protocol.duration + dt / 4) * b2.second, namespace={})
         names = ("x", "s", "p_short", "p_long") + (("y",) if parameters.n_pre else ())
         values = {name: np.asarray(getattr(monitor, name)).T.reshape(-1, *shape) for name in names}
     for k in range(len(values["x"])):
