@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from astro_sim.errors import InputError
+
 PACKAGES = ("rmaat", "numpy", "scipy", "brian2", "torch", "lava-nc")
 
 
@@ -40,16 +42,35 @@ def file_sha256(path: str | Path) -> str:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place on success and vanishes on failure.
 
-    The block may create a file or a folder at the temporary path. An existing file or folder at `path`
-    stays untouched until the block has ended without an exception.
+    The block may create a file or a folder at the temporary path. What is at `path` stays untouched until the
+    block has ended without an exception, and is only ever replaced by its like: a file by a file, a folder by
+    one that has all of its names.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder where a file is to be written or the reverse, or a folder that holds other things.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield room / path.name
+        _refuse_to_lose(path, room / path.name)
         if path.is_dir():
             os.replace(path, room / f"old-{path.name}")
         os.replace(room / path.name, path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _refuse_to_lose(old: Path, new: Path) -> None:
+    if not old.exists():
+        return
+    if old.is_dir() != new.is_dir():
+        kinds = ("a file", "a folder")
+        raise InputError("output", str(old), f"the path of {kinds[new.is_dir()]}; there is {kinds[old.is_dir()]}")
+    if old.is_dir():
+        others = sorted({entry.name for entry in old.iterdir()} - {entry.name for entry in new.iterdir()})
+        if others:
+            raise InputError("output", str(old), f"a folder without anything else in it; it holds {others[0]!r}")

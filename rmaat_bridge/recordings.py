@@ -48,8 +48,9 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
     """
     times = recording["time"].values
     if cycle_s is not None:
-        if not cycle_s > 0:
-            raise InputError("cycle_s", cycle_s, "a length > 0 s")
+        interval = float(np.diff(times).max())
+        if not cycle_s >= 2 * interval:
+            raise InputError("cycle_s", cycle_s, f"at least two recorded intervals, {2 * interval:g} s")
         return Cycles(int(times[-1] / cycle_s + 1e-6), cycle_s)
     protocol = attribute(recording, "protocol")
     try:

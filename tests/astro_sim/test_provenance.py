@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, versions
 
 
@@ -33,15 +34,37 @@ def test_replacing_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_replacing_swaps_a_whole_folder(tmp_path: Path) -> None:
+def test_replacing_swaps_a_folder_for_its_like(tmp_path: Path) -> None:
     target = tmp_path / "checkpoint"
-    target.mkdir()
-    (target / "stale").touch()
-    with replacing(target) as temporary:
-        temporary.mkdir()
-        (temporary / "fresh").touch()
-    assert [path.name for path in target.iterdir()] == ["fresh"]
+    for text in ("first", "second"):
+        with replacing(target) as temporary:
+            temporary.mkdir()
+            (temporary / "weights").write_text(text)
+        assert (target / "weights").read_text() == text
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("writes_folder", [False, True])
+def test_a_folder_with_other_things_in_it_is_never_lost(tmp_path: Path, writes_folder: bool) -> None:
+    target = tmp_path / "thesis"
+    target.mkdir()
+    (target / "chapter").write_text("years of work")
+    with pytest.raises(InputError, match="thesis"), replacing(target) as temporary:
+        if writes_folder:
+            temporary.mkdir()
+            (temporary / "weights").touch()
+        else:
+            temporary.touch()
+    assert (target / "chapter").read_text() == "years of work"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_never_lost_to_a_folder(tmp_path: Path) -> None:
+    target = tmp_path / "thesis"
+    target.write_text("years of work")
+    with pytest.raises(InputError, match="thesis"), replacing(target) as temporary:
+        temporary.mkdir()
+    assert target.read_text() == "years of work"
 
 
 def test_versions_name_the_packages_that_decide_a_result() -> None:

@@ -68,6 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
         if show_traceback:
             raise
         _refuse(str(error))
+    except OSError as error:
+        if show_traceback or error.filename is None:
+            raise
+        _refuse(f"{error.filename}: {error.strerror}")
     except _UsageError as error:
         context = getattr(error, "ctx", None)
         message = error.format_message()  # type: ignore[attr-defined]

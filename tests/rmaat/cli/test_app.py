@@ -2,10 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import rmaat.cli
 from rmaat.cli.app import COMMANDS, main
+
+
+def test_every_module_of_the_command_is_reachable() -> None:
+    modules = {path.stem for path in Path(rmaat.cli.__file__).parent.glob("*.py")}
+    assert set(COMMANDS) == modules - {"__init__", "app", "options"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

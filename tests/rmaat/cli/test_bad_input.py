@@ -35,6 +35,17 @@ def test_unknown_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert not list(tmp_path.iterdir())
 
 
+def test_output_that_cannot_be_written(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").touch()
+    assert "folder" in refusal(capsys, "fit", recording, "--out", tmp_path / "folder")
+    assert "file" in refusal(capsys, "fit", recording, "--out", tmp_path / "file" / "bio.toml")
+    assert "/proc" in refusal(capsys, "fit", recording, "--out", "/proc/bio.toml")
+    assert (tmp_path / "file").read_text() == "kept"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["kept"]
+
+
 def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refusal(capsys, "train", "--task", "listopts", "--out", tmp_path / "x")
     assert "--task" in line and "listopts" in line and "listops" in line
