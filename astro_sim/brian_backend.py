@@ -48,6 +48,39 @@ def brian_target(backend: str, steps: int | None, seed: int) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+class Rows:
+    """Values of a group's variables at every `record_dt`, times in seconds, from 0.
+
+    At run time the group's own clock calls it: a ``StateMonitor`` has a clock of its own, and Brian2 then spends
+    on every step more than on recording it.
+    """
+
+    def __init__(self, cells: Any, names: list[str], record_dt: float) -> None:
+        import brian2 as b2
+
+        self._names = names
+        if b2.get_device() is not b2.all_devices["runtime"]:
+            self.object = self._monitor = b2.StateMonitor(cells, names, record=True, dt=record_dt * b2.second)
+            return
+        every, steps = round(record_dt / float(cells.clock.dt)), count()
+        arrays = [cells.variables[name].get_value() for name in names]
+        self._monitor, self._kept = None, list[list[Any]]()
+
+        def keep() -> None:
+            if next(steps) % every == 0:
+                self._kept.append([array.copy() for array in arrays])
+
+        self._interval = every * float(cells.clock.dt)
+        self.object = b2.NetworkOperation(keep, clock=cells.clock, when="start")
+
+    def values(self) -> tuple[Any, dict[str, Any]]:
+        """Times, and the values of each variable, shape (time, cell), in Brian2's units."""
+        if self._monitor is not None:
+            return np.asarray(self._monitor.t), {n: np.asarray(getattr(self._monitor, n)).T for n in self._names}
+        columns = zip(*self._kept, strict=True)
+        return np.arange(len(self._kept)) * self._interval, dict(zip(self._names, map(np.stack, columns), strict=True))
+
+
 def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> str | None:
     """Run for `duration` seconds and one step more, so that the end is recorded too.
 
@@ -62,7 +95,6 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
     reason: list[str] = []
     at_run_time = b2.get_device() is b2.all_devices["runtime"]
     if at_run_time:
-
         steps = count()
 
         @b2.network_operation(clock=cells.clock, when="end")  # on a clock of its own it would cost more

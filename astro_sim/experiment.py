@@ -1,6 +1,7 @@
 """A simulation named by model, preset and settings: what the command line and the sweeps run."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +46,8 @@ class Experiment:
         Named settings of the model; `presets` lists them.
     settings : mapping
         Parameters of the model, of its protocol and of the run by name, as text with units. A macro protocol
-        other than STP cycles is named by ``protocol``: poisson or ramp.
+        other than STP cycles is named by ``protocol``: poisson, ramp, spike_times (``times_s=1,2;0.5,3``: the
+        neurons apart by semicolons) or array (``values=1,0;0,1``: the intervals apart by semicolons).
     backend : str
         As in the model's own function.
     seed : int
@@ -113,13 +115,19 @@ def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tu
         "stp_cycles": default_protocol().description | {"amplitude": usual},
         "poisson": {"rate_hz": np.geomspace(4, 0.5, n_inputs), "duration_s": 60.0, "amplitude": 1.0},
         "ramp": {"duration_s": 60.0, "start": np.zeros(n_inputs), "stop": usual},
+        "spike_times": {"duration_s": 60.0, "amplitude": 1.0},
+        "array": {"interval_s": 1.0},
     }
     if kind not in defaults:
         raise InputError("protocol", kind, f"one of {', '.join(defaults)}")
     make = getattr(protocols, kind)
     given, left = arguments(make, left)
-    seeded = {} if kind == "ramp" else {"seed": seed}
-    return make(**(defaults[kind] | given | seeded)), left
+    known = inspect.signature(make).parameters
+    given = defaults[kind] | given | ({"seed": seed} if "seed" in known else {})
+    for name, parameter in known.items():
+        if name not in given and parameter.default is parameter.empty:
+            raise InputError(f"--set {name}", "nothing", "one row a neuron or interval, as in 1,2;0.5,3")
+    return make(**given), left
 
 
 def _refuse(settings: Mapping[str, str]) -> None:

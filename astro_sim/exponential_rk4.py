@@ -106,9 +106,9 @@ def exponential_rk4(leaks: Mapping[str, Leak], h: float) -> Callable[..., str]:
         lines += [f"_h_{v} = {c.half!r}*{v}" for v, c in steps.items()]
         lines += [f"_u2_{v} = _h_{v} + {c.a!r}*_n1_{v}" for v, c in steps.items()] + stage(equations, 2)
         lines += [f"_u3_{v} = _h_{v} + {c.a!r}*_n2_{v}" for v, c in steps.items()] + stage(equations, 3)
-        lines += [
-            f"_u4_{v} = {c.half!r}*_u2_{v} + {c.a!r}*(2*_n3_{v} - _n1_{v})" for v, c in steps.items()
-        ] + stage(equations, 4)
+        lines += [f"_u4_{v} = {c.half!r}*_u2_{v} + {c.a!r}*(2*_n3_{v} - _n1_{v})" for v, c in steps.items()] + stage(
+            equations, 4
+        )
         lines += [
             f"{v} = {c.full!r}*{v} + {c.b1!r}*_n1_{v} + {c.b2!r}*(_n2_{v} + _n3_{v}) + {c.b4!r}*_n4_{v}"
             for v, c in steps.items()

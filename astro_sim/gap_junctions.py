@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from astro_sim.astrocyte import AstrocyteParameters, cell_equations, integrator
-from astro_sim.brian_backend import brian_target, run
+from astro_sim.brian_backend import Rows, brian_target, run
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_dataset, recorded
 
@@ -30,7 +30,7 @@ DRIVEN_EQUATIONS = """
 J_gap : mmolar/second
 Gamma_A = 0 : 1
 I_source : mmolar (constant)
-I_bias = I_source*int((t + dt/2) % period < on) : mmolar (constant over dt)
+I_bias = I_source*int((t_in_timesteps + 0.5)*dt % period < on) : mmolar
 """
 
 
@@ -164,11 +164,11 @@ def simulate_ring(
         source, target = neighbours(model.shape, periodic=model.periodic)
         if len(source):
             junctions.connect(i=source, j=target)
-        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
-        network = b2.Network(cells, monitor, *([junctions] if len(source) else []))
+        rows = Rows(cells, [item.source for item in RECORDED], record_dt)
+        network = b2.Network(cells, rows.object, *([junctions] if len(source) else []))
         stopped = run(network, duration, dt, cells, "C")
-        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
-        time = np.asarray(monitor.t)
+        time, values = rows.values()
+    values = {item.source: values[item.source] / SI[item.unit] for item in RECORDED}
     row, column = np.unravel_index(np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size))
     place = {"units": "1", "comment": "grid steps"}
     return micro_dataset(

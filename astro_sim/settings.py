@@ -141,6 +141,13 @@ def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = Non
         return quantity(name, text, unit or "1")
     if kind is str or isinstance(default, str):
         return text
-    numbers = tuple(quantity(name, part, unit or "1") for part in text.split(","))
+    if ";" in text:
+        return tuple(_numbers(name, row, unit) if row.strip() else () for row in text.split(";"))
+    numbers = _numbers(name, text, unit)
     whole = isinstance(default, tuple) and all(isinstance(value, int) for value in default)
     return tuple(int(number) for number in numbers) if whole else numbers
+
+
+def _numbers(name: str, text: str, unit: str | None) -> tuple[float, ...]:
+    """The numbers of one row."""
+    return tuple(quantity(name, part, unit or "1") for part in text.split(","))

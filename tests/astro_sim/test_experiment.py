@@ -76,6 +76,48 @@ def test_other_protocols_run(protocol):
     assert run.sizes["time"] == 9 and float(run.x.max()) > 0
 
 
+def test_spike_times_and_arrays_are_rows_apart_by_semicolons():
+    """Every neuron fires when its row says, within the 0.5 s that are recorded; an empty row is silent."""
+    common = {"n_neurons": "3", "record_dt": "0.1 s", "gain": "0"}
+    spikes = {"protocol": "spike_times", "times_s": "1 s,3;500 ms;", "duration_s": "4"}
+    x = Experiment("macro", None, common | spikes).run().x.values
+    assert [np.argmax(x[:, neuron]) * 0.1 for neuron in range(2)] == pytest.approx([1.0, 0.5], abs=0.11)
+    assert x[29, 0] < x[31, 0] and not x[:, 2].any()
+    rows = {"protocol": "array", "values": "1,0,0;0,2,0", "interval_s": "2 s"}
+    x = Experiment("macro", None, common | rows).run().x.values
+    assert x[19] == pytest.approx([1, 0, 0], abs=1e-9) and x[-1] == pytest.approx([0, 2, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize(("protocol", "field"), [("spike_times", "--set times_s"), ("array", "--set values")])
+def test_protocols_that_lack_their_rows_are_refused(protocol, field):
+    with pytest.raises(InputError, match=f"^{field}: "):
+        Experiment("macro", None, {"protocol": protocol}).run()
+
+
+MICRO_RUNS = {
+    "tripartite": ("no-feedback", ["rate_hz=2,8", "duration=1 s"], ("time", "synapse"), (11, 2)),
+    "ring": ("sheet", ["shape=3,4", "duration=5 s"], ("time", "astrocyte"), (11, 12)),
+    "network": (
+        "stimberg-2019-fig1",
+        ["n_excitatory=80", "n_inhibitory=20", "n_astrocytes=16", "duration=100 ms"],
+        ("time", "astrocyte"),
+        (2, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("model", MICRO_RUNS)
+def test_every_model_runs_from_the_command_line(model, tmp_path):
+    preset, settings, dims, shape = MICRO_RUNS[model]
+    words = [word for setting in settings for word in ("--set", setting)]
+    out = tmp_path / "a.nc"
+    assert run("--model", model, "--preset", preset, *words, "--seed", "5", "--out", str(out), "--plot") == 0
+    recording = load_recording(out)
+    assert (recording.attrs["model"], recording.attrs["seed"]) == (model, 5)
+    assert recording.calcium.dims == dims and recording.calcium.shape == shape
+    assert np.isfinite(recording.calcium).all() and out.with_suffix(".png").exists()
+
+
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(InputError, match=r"^protocol: "):
         Experiment("macro", None, {"protocol": "chirp"}).run()

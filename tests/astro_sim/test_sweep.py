@@ -1,5 +1,13 @@
 """Sweeps: the points they make, one dataset with the parameters as coordinates, restart."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +28,13 @@ def address():
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs="ERROR"
     ) as cluster:
         yield cluster.scheduler_address
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "nothing came"
+        time.sleep(0.02)
 
 
 def test_grid_is_every_combination():
@@ -76,6 +91,64 @@ def test_started_again_it_simulates_only_what_is_missing(tmp_path, address):
     sweep.run(out, scheduler=address, progress=unchanged)
     assert told == [(2, 3), (3, 3)]
     assert xr.load_dataset(out, engine="h5netcdf", decode_times=False).gain.values.tolist() == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_keeps_what_it_had(tmp_path):
+    """SIGKILL to the command and its workers once two of eight points are there."""
+    out, cycles = tmp_path / "s.nc", {"n_cycles": "2", "cycle_s": "45 s", "on_s": "15 s"}
+    over = {"gain": "0.1,0.11,0.12,0.13,0.14,0.15,0.16,0.17"}
+    words = [f"--set={name}={value}" for name, value in cycles.items()] + [f"--over=gain={over['gain']}"]
+    command = [
+        sys.executable,
+        "-c",
+        "from rmaat.cli.app import main; main()",
+        "sweep",
+        *words,
+        "--workers=1",
+        f"--out={out}",
+    ]
+    parts = Path(f"{out}.parts")
+    child = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(parts.glob("*.nc"))) >= 2)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    before = {path: path.stat().st_mtime_ns for path in parts.glob("*.nc")}
+    assert 2 <= len(before) < 8 and not out.exists()
+    told: list[tuple[int, int]] = []
+
+    def unchanged(done: int, total: int) -> None:
+        told.append((done, total))
+        assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+    Sweep.grid(Experiment(settings=cycles), over).run(out, workers=1, progress=unchanged)
+    assert told == [(done, 8) for done in range(len(before), 9)]
+    assert xr.load_dataset(out, engine="h5netcdf", decode_times=False).sizes["point"] == 8
+
+
+@pytest.mark.slow
+def test_a_scheduler_elsewhere_is_used_by_its_address(tmp_path):
+    """`dask scheduler` and `dask worker` as processes of their own on 127.0.0.1."""
+    described = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(described)]
+    with ExitStack() as stack:
+
+        def start(*words: str) -> None:
+            child = subprocess.Popen(
+                [*dask, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            stack.callback(child.wait)
+            stack.callback(child.terminate)
+
+        start("scheduler", *options)
+        wait_for(described.exists)
+        scheduler = json.loads(described.read_text())["address"]
+        start("worker", scheduler, "--nthreads", "1", "--preload", "brian2", "--no-dashboard")
+        base = Experiment(settings=BASE.settings, backend="brian2")
+        out = Sweep.grid(base, {"gain": "0.1,0.2"}).run(tmp_path / "s.nc", scheduler=scheduler)
+    result = xr.load_dataset(out, engine="h5netcdf", decode_times=False)
+    assert result.sizes["point"] == 2 and float(result.p_long.max()) > 0
 
 
 @pytest.mark.slow
