@@ -1,6 +1,7 @@
 """The astrocyte ring and the neuron-astrocyte network against the form of the published scripts: CPU time and ratios.
 
-Every case runs in a process of its own, twice in turn with the others, for a short and a long model time; the
+Each form records what it records by default: the library three variables every 0.5 s of the ring, the published
+form calcium at every step. Every case runs in a process of its own, twice in turn with the others, for a short and a long model time; the
 difference gives the cost of a model second, the rest the cost of starting (building included).
 Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 """
@@ -45,7 +46,7 @@ def one(model: str, form: str, backend: str, duration: float) -> float:
         with brian_target(backend, None, 0):
             getattr(published_form, model)(duration)
     elif model == "ring":
-        simulate_ring(duration=duration, record_dt=0.05, backend=backend)
+        simulate_ring(duration=duration, backend=backend)
     else:
         simulate_network(duration=duration, backend=backend)
     assert b2.get_device() is b2.all_devices["runtime"]

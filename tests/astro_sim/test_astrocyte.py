@@ -68,6 +68,7 @@ def test_figure_2_locks_to_every_second_spike(figure_2: xr.Dataset) -> None:
     assert np.diff(times)[-2:] == pytest.approx(4.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_figure_2_with_channel_noise() -> None:
     """By distribution: 20 cells, each with its own noise on h, against the published six peaks in 30 s."""
     oracle = ORACLES["figure_2_stochastic"]
