@@ -1,8 +1,8 @@
 """The astrocyte ring and the neuron-astrocyte network against the form of the published scripts: CPU time and ratios.
 
 Each form records what it records by default: the library three variables every 0.5 s of the ring, the published
-form calcium at every step. Every case runs in a process of its own, twice in turn with the others, for a short and a long model time; the
-difference gives the cost of a model second, the rest the cost of starting (building included).
+form calcium at every step. Every case runs in a process of its own, twice in turn with the others, for a short and a
+long model time; the difference gives the cost of a model second, the rest the cost of starting (building included).
 Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 """
 
