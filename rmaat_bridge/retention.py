@@ -32,6 +32,8 @@ MINIMUM_CYCLES = 4
 FLAT = 1e-9
 # A mean increment of the last third this close to that of the first third is a straight line, not a bend.
 STRAIGHT = 0.95
+# A build-up with 2 % noise gives 0.99 and more; below this the curve is something else: a fall, a jump, noise.
+MINIMUM_R_SQUARED = 0.9
 N_BOOTSTRAP = 200
 
 
@@ -57,7 +59,8 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     Raises
     ------
     InputError
-        If the variable is missing, not finite, flat, truncated, falls, or does not bend; the cycle is named.
+        If the variable is missing, not finite, flat, truncated, falls, does not bend, or follows none of the families;
+        the cycle is named.
     """
     rhythm = cycles(recording, cycle_s)
     build_up = _build_up(recording, rhythm)
@@ -65,6 +68,13 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     fits = {name: fit_family(family, build_up) for name, family in RETENTION_FAMILIES.items()}
     name = choose(fits)
     chosen = fits[name]
+    if not chosen.r_squared >= MINIMUM_R_SQUARED:
+        worst = int(np.abs(chosen.residuals).argmax()) + 1
+        raise InputError(
+            f"recording: slow variable in cycle {worst}",
+            f"R² = {chosen.r_squared:.2f} of the best family ({name}), farthest off there",
+            f"a build-up that one of the families describes, R² >= {MINIMUM_R_SQUARED}",
+        )
 
     def estimated(parameter: str, unit: str = "1", domain: tuple[float, float] = POSITIVE) -> Quantity:
         return Quantity.estimated(chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain)

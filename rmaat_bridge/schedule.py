@@ -26,7 +26,7 @@ def retention_factors(
         Positive, falling, of sum 1.
     """
     g = _open(family, n_segments, tau_p_long, leak_p_long, cycle_s, shape)
-    return (g[:-1] - g[1:]) / (1 - g[-1])
+    return ((g[:-1] - g[1:]) / (1 - g[-1])).to(tau_p_long.dtype)
 
 
 class RetentionSchedule(BioModule):
@@ -62,7 +62,7 @@ class RetentionSchedule(BioModule):
         values = self.values()
         a = values["leak_p_long"] * values["cycle_s"] / values["tau_p_long"]
         p = 1 - self._open_fractions(t)
-        return 1 - torch.exp(-a) * p[-2] / p[-1]
+        return (1 - torch.exp(-a) * p[-2] / p[-1]).to(a.dtype)
 
     def table(self, max_segments: int) -> Tensor:
         """Factors of every length up to `max_segments`, shape (max_segments, max_segments).
@@ -71,7 +71,7 @@ class RetentionSchedule(BioModule):
         """
         _at_least_one("max_segments", max_segments)
         g = self._open_fractions(max_segments)
-        return torch.tril((g[:-1] - g[1:]) / (1 - g[1:, None]))
+        return torch.tril((g[:-1] - g[1:]) / (1 - g[1:, None])).to(self.values()["tau_p_long"].dtype)
 
     def _open_fractions(self, n: int) -> Tensor:
         values = self.values()
@@ -82,8 +82,14 @@ class RetentionSchedule(BioModule):
 def _open(
     family: Family, n: int, tau_p_long: Tensor, leak_p_long: Tensor, cycle_s: Tensor, shape: dict[str, Tensor]
 ) -> Tensor:
-    k = torch.arange(1, n + 1, dtype=tau_p_long.dtype, device=tau_p_long.device)
-    return open_fractions(family, torch, k, leak_p_long * cycle_s / tau_p_long, **shape)
+    """G(0) ... G(n) in double precision: their differences decide whether the factors fall.
+
+    Apple's MPS has no doubles; there they keep the module's precision.
+    """
+    wide = tau_p_long.dtype if tau_p_long.device.type == "mps" else torch.float64
+    k = torch.arange(1, n + 1, dtype=wide, device=tau_p_long.device)
+    a = leak_p_long.to(wide) * cycle_s.to(wide) / tau_p_long.to(wide)
+    return open_fractions(family, torch, k, a, **{name: value.to(wide) for name, value in shape.items()})
 
 
 def _at_least_one(name: str, value: int) -> None:

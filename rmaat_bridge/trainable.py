@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from astro_sim.errors import InputError
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.fit_result import FitResult
 from rmaat_bridge.quantity import POSITIVE, Quantity
@@ -34,6 +35,8 @@ class BioValue(nn.Module):
         self.value = quantity.value
         self.mode = quantity.mode
         self.interval = (quantity.lower, quantity.upper) if quantity.mode == "bounded" else domain
+        if quantity.mode != "fixed" and self.value in self.interval:
+            raise InputError("quantity", self.value, f"a value inside {self.interval} where mode is {self.mode!r}")
         if quantity.mode == "fixed":
             self.register_buffer("z", torch.zeros(()), persistent=False)
         else:
@@ -107,4 +110,7 @@ def with_posterior(bio: BioParameters, model: nn.Module) -> BioParameters:
             continue
         quantity.prior = quantity.value if quantity.prior is None else quantity.prior
         quantity.value = sum(values) / len(values)
+        if quantity.mode == "bounded":  # a sigmoid can round to its limit
+            inside = math.nextafter(quantity.lower, math.inf), math.nextafter(quantity.upper, -math.inf)
+            quantity.value = min(max(quantity.value, inside[0]), inside[1])
     return BioParameters.model_validate(after.model_dump())

@@ -217,6 +217,20 @@ def test_falling_curve_is_refused_by_cycle(make):
         fit_retention(make.build_up(lambda t: -t))
 
 
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda t: np.abs(np.random.default_rng(3).standard_normal(t.size)) * (t > 0),
+        lambda t: np.where(t < 135, t / 135, 1 - 0.6 * (t - 135) / 135),
+        lambda t: 1 - np.exp(-t / 90) - 0.4 * ((t > 160) & (t < 200)),
+    ],
+    ids=["noise", "rises and falls", "one broken cycle"],
+)
+def test_curve_that_no_family_describes_is_refused_by_cycle(make, curve):
+    with pytest.raises(InputError, match=r"slow variable in cycle \d: got 'R² = -?0\.\d\d of the best family"):
+        fit_retention(make.build_up(curve))
+
+
 def test_recording_without_a_slow_variable_is_refused(make):
     with pytest.raises(InputError, match="one of p_long, bound_presynaptic"):
         fit_retention(make.build_up(lambda t: t).drop_vars("p_long"))
@@ -224,6 +238,6 @@ def test_recording_without_a_slow_variable_is_refused(make):
 
 def test_unequal_amplitudes_do_not_change_the_retention(make):
     """The average over synapses has one rate whatever their drives: the property that makes one curve enough."""
-    drives = stp_cycles(6, 45.0, 15.0, (1.0, 1.0, 1.0))
-    equal = fit_retention(simulate_macro(None, drives, backend="scipy"))
-    assert equal.parameters["tau_p_long"].value == pytest.approx(120, rel=2e-3)
+    for amplitudes in [(1.0, 1.0, 1.0), (1.0, 0.6, 0.1)]:
+        fit = fit_retention(simulate_macro(None, stp_cycles(6, 45.0, 15.0, amplitudes), backend="scipy"))
+        assert fit.parameters["tau_p_long"].value == pytest.approx(120, rel=2e-3)

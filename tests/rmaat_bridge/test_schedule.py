@@ -28,6 +28,15 @@ def test_factors_are_positive_fall_and_sum_to_one(make, family):
         assert (factors.diff() <= 1e-7).all()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_factors_fall_for_a_slow_process_too(make, family):
+    """a = 6.5e-4 a cycle in float32: neighbouring factors differ by less than single precision's differences of G."""
+    schedule = RetentionSchedule(make.retention(family, tau_p_long=45 / 6.5e-4))
+    for n in (6, 300, 3000):
+        factors = schedule(n).detach()
+        assert (factors.diff() <= 1e-7 * factors[0]).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.floats(1.0, 1e4), st.floats(0.1, 10.0), st.floats(1.0, 600.0), st.integers(1, 300))
 def test_exponential_factors_for_any_constants(tau, leak, cycle, n):
