@@ -44,14 +44,14 @@ class Protocol:
     description: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.edges) == 0 or self.duration <= 0:
+        if len(self.edges) == 0 or not 0 < self.duration < np.inf:
             raise InputError("protocol", f"{self.kind} of {self.duration} s", "a protocol that is not empty")
-        if self.values.ndim != 2 or len(self.values) != len(self.edges):
+        if self.values.ndim != 2 or len(self.values) != len(self.edges) or self.n_neurons == 0:
             raise InputError("values", self.values.shape, f"an array of shape ({len(self.edges)}, n_neurons)")
-        if self.edges[0] != 0 or (np.diff(self.edges) <= 0).any() or self.edges[-1] >= self.duration:
+        if self.edges[0] != 0 or not (np.diff(self.edges, append=self.duration) > 0).all():
             allowed = f"times that rise from 0 to < {self.duration} s"
             raise InputError("edges", self.edges[:4].tolist(), allowed)
-        if not (np.isfinite(self.values).all() and np.isfinite(self.duration)):
+        if not np.isfinite(self.values).all():
             raise InputError("values", "a number that is not finite", "finite inputs")
 
     @property
@@ -60,8 +60,11 @@ class Protocol:
         return self.values.shape[1]
 
     def at(self, times: ArrayLike) -> Array:
-        """The input at `times` [s], shape (n_times, n_neurons)."""
-        return self.values[np.searchsorted(self.edges, np.asarray(times), side="right") - 1]
+        """The input at `times` [s], at least 0, shape (n_times, n_neurons); after the end, that of the end."""
+        times = _numbers("times", times)
+        if not (times >= 0).all():
+            raise InputError("times", _brief(times), "times >= 0 s")
+        return self.values[np.searchsorted(self.edges, times, side="right") - 1]
 
     def step_means(self, dt: float) -> Array:
         """Mean input over each step of length `dt` [s], shape (n_steps, n_neurons).
@@ -84,15 +87,31 @@ class Protocol:
         return json.dumps({"kind": self.kind, "duration_s": self.duration, **self.description})
 
 
-def _amplitudes(amplitude: ArrayLike, n_neurons: int | None = None) -> Array:
-    values = np.atleast_1d(np.asarray(amplitude, dtype=float))
-    if values.ndim != 1 or not np.isfinite(values).all() or n_neurons not in (None, len(values)):
-        raise InputError("amplitude", amplitude, f"{n_neurons or 'finite'} numbers, one a neuron")
+def _brief(value: object) -> str:
+    """`value` on one short line, for an error."""
+    return " ".join(str(value).split())[:60]
+
+
+def _numbers(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of at least one dimension."""
+    try:
+        return np.atleast_1d(np.asarray(value, dtype=float))
+    except (TypeError, ValueError):
+        raise InputError(name, _brief(value), "numbers") from None
+
+
+def _amplitudes(amplitude: ArrayLike, n_neurons: int | None = None, name: str = "amplitude") -> Array:
+    """One finite number a neuron; with `n_neurons`, one number stands for all."""
+    values = _numbers(name, amplitude)
+    if n_neurons and values.size == 1:
+        values = np.repeat(values.ravel(), n_neurons)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all() or n_neurons not in (None, len(values)):
+        raise InputError(name, _brief(amplitude), f"{n_neurons or 'finite'} numbers, one a neuron")
     return values
 
 
 def _positive(name: str, value: float, unit: str = "s") -> float:
-    if not 0 < value < np.inf:
+    if not isinstance(value, (int, float, np.number)) or not 0 < value < np.inf:
         raise InputError(name, value, f"a number > 0 {unit}")
     return float(value)
 
@@ -126,11 +145,11 @@ def stp_cycles(
     InputError
         If a number is outside its bound.
     """
-    if isinstance(n_cycles, bool) or int(n_cycles) != n_cycles or n_cycles < 1:
+    if isinstance(n_cycles, bool) or not isinstance(n_cycles, (int, np.integer)) or n_cycles < 1:
         raise InputError("n_cycles", n_cycles, "a whole number >= 1")
-    if not 0 < on_s < _positive("cycle_s", cycle_s):
+    if not _positive("on_s", on_s) < _positive("cycle_s", cycle_s):
         raise InputError("on_s", on_s, f"a pulse of more than 0 s and less than the cycle of {cycle_s} s")
-    if not 0 <= jitter_s < cycle_s - on_s:
+    if jitter_s and not _positive("jitter_s", jitter_s) < cycle_s - on_s:
         raise InputError("jitter_s", jitter_s, f"0 s or more, less than the pause of {cycle_s - on_s} s")
     amplitudes = _amplitudes(amplitude)
     starts = np.asarray(np.arange(n_cycles) * float(cycle_s), dtype=np.float64)
@@ -166,13 +185,13 @@ def poisson(
     seed : int
         Seed of the trains.
     """
-    rates = np.atleast_1d(np.asarray(rate_hz, dtype=float))
+    rates = _numbers("rate_hz", rate_hz)
     if rates.ndim != 1 or rates.size == 0 or not (np.isfinite(rates) & (rates >= 0)).all():
-        raise InputError("rate_hz", rate_hz, "one or more finite rates >= 0 Hz")
-    _positive("duration_s", duration_s)
+        raise InputError("rate_hz", _brief(rate_hz), "one or more finite rates >= 0 Hz")
+    duration_s = _positive("duration_s", duration_s)
     rng = np.random.default_rng(seed)
     trains = [np.sort(rng.uniform(0, duration_s, rng.poisson(rate * duration_s))) for rate in rates]
-    heights = _amplitudes(np.broadcast_to(amplitude, rates.shape))
+    heights = _amplitudes(amplitude, len(rates))
     description = {
         "rate_hz": rates.tolist(),
         "amplitude": heights.tolist(),
@@ -194,12 +213,14 @@ def spike_times(
     duration_s, amplitude, pulse_s
         As in `poisson`.
     """
-    _positive("duration_s", duration_s)
-    trains = [np.sort(np.atleast_1d(np.asarray(train, dtype=float))) for train in times_s]
+    duration_s = _positive("duration_s", duration_s)
+    if not isinstance(times_s, (Sequence, np.ndarray)) or len(times_s) == 0 or np.isscalar(times_s[0]):
+        raise InputError("times_s", _brief(times_s), "a sequence of times for each of one or more neurons")
+    trains = [np.sort(_numbers("times_s", train)) for train in times_s]
     for train in trains:
-        if not ((train >= 0) & (train < duration_s)).all():
-            raise InputError("times_s", train.tolist()[:4], f"times from 0 to below {duration_s:g} s")
-    heights = _amplitudes(np.broadcast_to(amplitude, (len(trains),)))
+        if train.ndim != 1 or not ((train >= 0) & (train < duration_s)).all():
+            raise InputError("times_s", _brief(train), f"times from 0 to below {duration_s:g} s")
+    heights = _amplitudes(amplitude, len(trains))
     description = {
         "times_s": [train.tolist() for train in trains],
         "amplitude": heights.tolist(),
@@ -220,10 +241,10 @@ def ramp(duration_s: float, start: ArrayLike, stop: ArrayLike, *, resolution_s: 
     resolution_s : float
         Length of a stair [s], above 0, at most the duration.
     """
-    if not 0 < resolution_s <= _positive("duration_s", duration_s):
+    if not _positive("resolution_s", resolution_s) <= _positive("duration_s", duration_s):
         raise InputError("resolution_s", resolution_s, f"a number > 0 and <= {duration_s:g} s")
-    first = _amplitudes(start)
-    last = _amplitudes(stop, len(first))
+    first = _amplitudes(start, name="start")
+    last = _amplitudes(stop, len(first), "stop")
     n = int(np.ceil(duration_s / resolution_s - 1e-9))
     middle = (np.arange(n) + 0.5)[:, None] / n
     description = {"start": first.tolist(), "stop": last.tolist(), "resolution_s": resolution_s}
@@ -241,7 +262,7 @@ def array(values: ArrayLike, interval_s: float) -> Protocol:
     interval_s : float
         Time between rows [s], above 0.
     """
-    rows = np.asarray(values, dtype=float)
+    rows = _numbers("values", values)
     if rows.ndim != 2 or rows.size == 0:
         raise InputError("values", rows.shape, "an array of shape (n_intervals, n_neurons) that is not empty")
     edges = np.arange(len(rows), dtype=float) * _positive("interval_s", interval_s)

@@ -100,7 +100,7 @@ def test_step_means_of_aligned_edges_are_the_input_itself():
         (lambda: protocols.poisson([1.0], 0, 1.0), "duration_s"),
         (lambda: protocols.poisson([1.0], 10, 1.0, pulse_s=0), "pulse_s"),
         (lambda: protocols.spike_times([[11.0]], 10, 1.0), "times_s"),
-        (lambda: protocols.ramp(10, [0.0], [1.0, 2.0]), "amplitude"),
+        (lambda: protocols.ramp(10, [0.0], [1.0, 2.0]), "stop"),
         (lambda: protocols.ramp(10, [0.0], [1.0], resolution_s=20), "resolution_s"),
         (lambda: protocols.array(np.empty((0, 3)), 1.0), "values"),
         (lambda: protocols.Protocol("none", np.empty(0), np.empty((0, 1)), 0.0), "protocol"),
@@ -110,3 +110,47 @@ def test_step_means_of_aligned_edges_are_the_input_itself():
 def test_protocols_that_cannot_be_are_refused_by_name(make, field):
     with pytest.raises(InputError, match=f"^{field}: "):
         make()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: protocols.stp_cycles(2, 45, 15, []), "amplitude"),
+        (lambda: protocols.stp_cycles(2, 45, 15, "strong"), "amplitude"),
+        (lambda: protocols.stp_cycles(2, 45, 15, [1, NAN]), "amplitude"),
+        (lambda: protocols.stp_cycles(NAN, 45, 15, 1), "n_cycles"),
+        (lambda: protocols.stp_cycles(2, NAN, 15, 1), "cycle_s"),
+        (lambda: protocols.stp_cycles(2, 45, NAN, 1), "on_s"),
+        (lambda: protocols.stp_cycles(2, 45, "long", 1), "on_s"),
+        (lambda: protocols.stp_cycles(2, 45, 15, 1, jitter_s=NAN), "jitter_s"),
+        (lambda: protocols.poisson([1, 2], 10, [1, 2, 3]), "amplitude"),
+        (lambda: protocols.poisson(["often"], 10, 1), "rate_hz"),
+        (lambda: protocols.poisson(1, NAN, 1), "duration_s"),
+        (lambda: protocols.poisson(1, 10, 1, pulse_s=NAN), "pulse_s"),
+        (lambda: protocols.spike_times([], 10, 1), "times_s"),
+        (lambda: protocols.spike_times([0.1, 0.2], 10, 1), "times_s"),
+        (lambda: protocols.spike_times(0.1, 10, 1), "times_s"),
+        (lambda: protocols.spike_times([[0.1], [NAN]], 10, 1), "times_s"),
+        (lambda: protocols.spike_times([[0.1], [0.2]], 10, [1, 2, 3]), "amplitude"),
+        (lambda: protocols.ramp(10, [0, NAN], 1), "start"),
+        (lambda: protocols.ramp(10, [0, 0], [1, 2, 3]), "stop"),
+        (lambda: protocols.array([[1, 2], [3]], 1), "values"),
+        (lambda: protocols.Protocol("own", np.array([0, NAN]), np.ones((2, 1)), 3.0), "edges"),
+        (lambda: protocols.Protocol("own", np.array([0.0]), np.ones((1, 1)), NAN), "protocol"),
+        (lambda: protocols.Protocol("own", np.array([0.0]), np.ones((1, 0)), 3.0), "values"),
+        (lambda: protocols.stp_cycles(2, 45, 15, 1).at(-1), "times"),
+        (lambda: protocols.stp_cycles(2, 45, 15, 1).at([1, NAN]), "times"),
+    ],
+)
+def test_what_is_no_protocol_is_refused_in_one_line(make, field):
+    with pytest.raises(InputError, match=rf"^{field}: ") as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_one_amplitude_stands_for_every_neuron():
+    p = protocols.spike_times([[0.1], [0.2, 0.3], []], 10, 0.5)
+    assert p.values.max(axis=0).tolist() == [0.5, 0.5, 0.0]
