@@ -4,12 +4,13 @@ import math
 import warnings
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from astro_sim.errors import InputError
 from astro_sim.macro_equations import MacroState
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import recorder, template
+from astro_sim.macro_recorder import DIVERGED, recorder, template
 from astro_sim.protocols import Protocol, stp_cycles
 
 BACKENDS = ("brian2", "brian2-standalone", "scipy")
@@ -86,8 +87,7 @@ def simulate_macro(
         raise InputError("protocol", f"{protocol.n_neurons} inputs", f"{parameters.n_inputs}, one a neuron")
     _check_times(parameters, protocol, dt, record_dt)
     initial = initial or MacroState.rest(parameters)
-    if initial.x.shape != (parameters.n_inputs,) or initial.s.shape != parameters.shape:
-        raise InputError("initial", initial.s.shape, f"a state of {parameters.shape} processes")
+    _check_state(initial, parameters)
     provenance = {"seed": seed, "dt_s": dt, "backend": backend}
     path = Path(out) if out is not None else None
     with recorder(template(parameters, protocol, provenance), path) as rows:
@@ -111,6 +111,15 @@ def simulate_macro(
     return xr.open_dataset(path, engine="h5netcdf", decode_times=False)
 
 
+def _check_state(state: MacroState, parameters: MacroParameters) -> None:
+    for name, values in vars(state).items():
+        shape = parameters.shape if name != "x" else (parameters.n_inputs,)
+        if np.shape(values) != shape:
+            raise InputError("initial", f"{name} of shape {np.shape(values)}", f"shape {shape}")
+        if not (np.abs(values) < DIVERGED).all():
+            raise InputError("initial", f"{name} with {np.abs(values).max():g}", f"numbers below {DIVERGED:g}")
+
+
 def _check_times(parameters: MacroParameters, protocol: Protocol, dt: float, record_dt: float) -> None:
     fastest = max(parameters.rates, key=lambda name: parameters.rates[name])
     longest = LONGEST_STEP / parameters.rates[fastest]
@@ -122,3 +131,5 @@ def _check_times(parameters: MacroParameters, protocol: Protocol, dt: float, rec
         raise InputError("dt", dt, f"a divisor of the protocol's {protocol.duration:g} s")
     if not (math.isfinite(every) and every > 0.5) or abs(every - round(every)) > 1e-6:
         raise InputError("record_dt", record_dt, f"a multiple of dt = {dt:g} s")
+    if record_dt > protocol.duration:
+        raise InputError("record_dt", record_dt, f"at most the protocol's {protocol.duration:g} s")

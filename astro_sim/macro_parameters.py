@@ -101,6 +101,8 @@ class MacroParameters:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
+            if isinstance(value := getattr(self, entry.name), np.generic):
+                object.__setattr__(self, entry.name, value.item())
             _check(entry.name, getattr(self, entry.name), dict(entry.metadata))
         for name in ("n_neurons", "n_pre"):
             count = getattr(self, name)

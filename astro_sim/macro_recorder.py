@@ -49,10 +49,8 @@ class Recorder:
 
     def add(self, time: float, state: MacroState) -> str | None:
         """Keep a copy of `state` at `time` [s]; say why the run has to stop, if it has diverged."""
-        for name in LONG_NAMES:
-            values = getattr(state, name)
-            if not np.abs(values).max() < DIVERGED:
-                return f"{name} diverged at {time:g} s: try a smaller step, or less coupling, drive or gain"
+        if reason := divergence(time, state):
+            return reason
         self._times.append(time)
         self._rows.append(MacroState(*(getattr(state, name).copy() for name in LONG_NAMES)))
         if self._file is not None and len(self._rows) >= self._block:
@@ -89,6 +87,14 @@ class Recorder:
         return xr.Dataset(variables, coords={"time": time, **coords}, attrs=template.attrs)
 
 
+def divergence(time: float, state: MacroState) -> str | None:
+    """Which variable has diverged at `time` [s], and what to do, if one has."""
+    for name in LONG_NAMES:
+        if not np.abs(getattr(state, name)).max() < DIVERGED:
+            return f"{name} diverged at {time:g} s: try a smaller step, or less coupling, drive or gain"
+    return None
+
+
 @contextmanager
 def recorder(template: xr.Dataset, path: Path | None) -> Iterator[Recorder]:
     """A recorder; with a `path`, its file appears there, readable, when the block has ended."""
@@ -112,7 +118,8 @@ def template(parameters: MacroParameters, protocol: Protocol, provenance: dict[s
     """A recording of the macro model that has no rows yet."""
     (n_post, n_pre), n = parameters.shape, parameters.n_inputs
     sizes = {"time": 0, "neuron": n, "post": n_post, "pre": n_pre}
-    place = {"units": "1", "long_name": "position", "comment": "grid steps"}
+    unit = "number of the cell on the sheet, row by row" if parameters.layout == "sheet" else "grid steps"
+    place = {"units": "1", "long_name": "position", "comment": unit}
     positions = {
         "neuron": np.concatenate([np.arange(parameters.n_pre or 0), np.arange(n_post)]),
         "post": np.arange(n_post),

@@ -1,11 +1,11 @@
 """Run the macro model with SciPy's adaptive LSODA: the reference, and the road for large smooth problems."""
 
 import numpy as np
-from scipy.integrate import solve_ivp
+from scipy.integrate import DOP853, LSODA, OdeSolver
 
 from astro_sim.macro_equations import MacroState, right_hand_side
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import Recorder
+from astro_sim.macro_recorder import Recorder, divergence
 from astro_sim.protocols import Protocol
 
 RTOL, ATOL = 1e-10, 1e-12
@@ -23,30 +23,31 @@ def run_scipy(
     """
     derivative, y = right_hand_side(parameters), initial.pack()
     small = y.size <= LSODA_STATES
-    method, rtol, atol = ("LSODA", RTOL, ATOL) if small else ("DOP853", LARGE_RTOL, LARGE_ATOL)
+    method: type[OdeSolver] = LSODA if small else DOP853
+    rtol, atol = (RTOL, ATOL) if small else (LARGE_RTOL, LARGE_ATOL)
     times = np.arange(int(protocol.duration / record_dt * (1 + 1e-12)) + 1) * record_dt
     ends = np.append(protocol.edges[1:], protocol.duration)
+    done = 0
     try:
+        if reason := rows.add(0.0, initial):
+            return reason
         for start, end, b in zip(protocol.edges, ends, protocol.values, strict=True):
-            inside = times[(times >= start - 1e-9) & (times < end - 1e-9)]
-            with np.errstate(over="ignore", invalid="ignore"):
-                solution = solve_ivp(
-                    lambda _, y, b=b: derivative(y, b),
-                    (start, end),
-                    y,
-                    method,
-                    np.append(inside.clip(start), end),
-                    rtol=rtol,
-                    atol=atol,
-                )
-            for time, row in zip(inside, solution.y.T, strict=False):
-                if reason := rows.add(float(time), MacroState.unpack(row, parameters.shape)):
+            solver = method(lambda _, y, b=b: derivative(y, b), start, y, end, rtol=rtol, atol=atol)
+            while solver.status == "running":
+                with np.errstate(over="ignore", invalid="ignore"):
+                    message = solver.step()
+                state = MacroState.unpack(solver.y, parameters.shape)
+                if reason := divergence(solver.t, state):
                     return reason
-            if not solution.success:
-                return f"LSODA stopped after {start:g} s: {solution.message}"
-            y = solution.y[:, -1]
-        if times[-1] >= protocol.duration - 1e-9:
-            return rows.add(float(times[-1]), MacroState.unpack(y, parameters.shape))
+                if message:
+                    return f"{method.__name__} stopped at {solver.t:g} s: {message}"
+                reached = np.searchsorted(times, solver.t + 1e-9, side="right")
+                if reached > done + 1:
+                    inside = times[done + 1 : reached]
+                    for time, row in zip(inside, solver.dense_output()(inside.clip(None, solver.t)).T, strict=True):
+                        rows.add(float(time), MacroState.unpack(row, parameters.shape))
+                    done = int(reached) - 1
+            y = solver.y
     except KeyboardInterrupt:
         return "interrupted"
     return None

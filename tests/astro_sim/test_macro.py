@@ -200,7 +200,11 @@ def test_parameters_outside_their_bounds_name_the_field(changes, field):
         ({"record_dt": 0.51}, "record_dt"),
         ({"backend": "neuron"}, "backend"),
         ({"protocol": stp_cycles(1, 2, 1, [1.0])}, "protocol"),
+        ({"record_dt": 300.0}, "record_dt"),
         ({"initial": MacroState.rest(MacroParameters(4))}, "initial"),
+        ({"initial": replace(MacroState.rest(MacroParameters()), p_short=np.zeros((2, 3)))}, "initial"),
+        ({"initial": replace(MacroState.rest(MacroParameters()), p_long=np.full((3, 3), np.nan))}, "initial"),
+        ({"initial": replace(MacroState.rest(MacroParameters()), x=np.array([0, np.inf, 0]))}, "initial"),
     ],
 )
 def test_arguments_that_cannot_be_used_name_the_field(arguments, field):
@@ -233,3 +237,46 @@ def test_no_warning_with_the_default_parameters():
 def test_default_protocol_has_an_input_for_each_neuron():
     protocol = default_protocol()
     assert len(set(protocol.values[0])) == 3 and protocol.duration == 270.0
+
+
+def test_numpy_scalars_are_numbers():
+    taken = MacroParameters(np.int64(4), gain=np.float32(0.5), tau_n=np.float64(0.1))  # type: ignore[arg-type]
+    assert taken == MacroParameters(4, gain=0.5, tau_n=0.1)
+    assert MacroParameters.from_json(taken.to_json()) == taken
+
+
+@pytest.mark.filterwarnings("ignore::astro_sim.macro_parameters.LatchingWarning")
+def test_scipy_stops_where_the_state_diverges_and_keeps_its_rows():
+    """Without saturation the state blows up in finite time, 0.18 s here."""
+    linear = {"psi": "identity", "kappa": "identity", "g": "identity", "theta": "relu"}
+    unstable = MacroParameters(gain=5.0, drive=3.0, coupling=2.0, **linear)  # type: ignore[arg-type]
+    with pytest.warns(RuntimeWarning, match=r"diverged at 0\.1\d+ s: try"):
+        run = simulate_macro(unstable, backend="scipy", record_dt=0.025)
+    assert 4 <= run.sizes["time"] <= 8 and np.isfinite(run.x).all()
+    assert float(run.x[-1].max()) > float(run.x[1].max()) > 0
+
+
+def test_scipy_keeps_its_rows_when_interrupted(monkeypatch):
+    """Ctrl-C after 40 rows of one long piece without edges, as in the first pause of the protocol."""
+    from astro_sim.macro_recorder import Recorder
+
+    add, told = Recorder.add, []
+
+    def interrupted(self, time, state):
+        told.append(time)
+        if len(told) > 40:
+            raise KeyboardInterrupt
+        return add(self, time, state)
+
+    monkeypatch.setattr(Recorder, "add", interrupted)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        run = simulate_macro(backend="scipy", protocol=array(np.ones((1, 3)), 60.0))
+    assert run.time.values == pytest.approx(np.arange(40) * 0.5)
+
+
+def test_positions_say_what_they_count():
+    for layout, n, said in (("line", 3, "grid steps"), ("sheet", 4, "number of the cell on the sheet")):
+        p = MacroParameters(n, layout=layout)
+        run = simulate_macro(p, array(np.ones((1, n)), 0.5), backend="scipy")
+        assert run.post_position.attrs["comment"].startswith(said)
+        assert run.post_position.values.tolist() == list(range(n))
