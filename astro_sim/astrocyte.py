@@ -51,6 +51,11 @@ class AstrocyteParameters(Constants):
     O_2: float = constant(0.2, "l/(umol s)", "calcium binding rate of the inactivating site")
     noise: float = constant(0.0, "1", "strength of the channel noise on h (1 as published)", strict=False)
 
+    @property
+    def calcium_rate(self) -> float:
+        """Bound on the rate at which calcium returns [1/s]: open stores, leak, and the pump's steepest slope."""
+        return (self.Omega_C + self.Omega_L) * (1 + self.rho_A) + self.O_P * 3**1.5 / (8 * self.K_P)
+
 
 RECEPTOR_EQUATIONS = """
 dGamma_A/dt = O_N*Y_S*(1 - Gamma_A) - Omega_N*(1 + zeta*C/(C + K_KC))*Gamma_A : 1

@@ -13,10 +13,12 @@ import xarray as xr
 
 from astro_sim import protocols
 from astro_sim.errors import InputError
-from astro_sim.macro import DEFAULT_DT, default_protocol, simulate_macro
+from astro_sim.macro import DEFAULT_DT, DEFAULT_RECORD_DT, check_run, default_protocol, simulate_macro
 from astro_sim.macro_parameters import MacroParameters
+from astro_sim.micro_recording import check_times
 from astro_sim.settings import arguments, override
 
+FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
 MODELS = ("macro", "tripartite", "ring", "network")
 MACRO_PRESETS: dict[str, dict[str, str]] = {
     "demo": {},
@@ -78,6 +80,11 @@ class Experiment:
         InputError
             If a setting is unknown or cannot be used.
         """
+        for name, text in self.settings.items():
+            if name in FLAGS:
+                raise InputError(f"--set {name}", text, f"the flag --{name}")
+            if name == "initial":
+                raise InputError(f"--set {name}", text, "nothing: a state is given from Python only")
         return self._prepare_macro(out) if self.model == "macro" else self._prepare_micro()
 
     def _prepare_macro(self, out: str | Path | None) -> Callable[[], xr.Dataset]:
@@ -86,7 +93,9 @@ class Experiment:
         protocol, settings = _macro_protocol(parameters.n_inputs, settings, self.seed)
         run, settings = arguments(simulate_macro, settings)
         _refuse(settings)
-        run = {"dt": DEFAULT_DT} | run | {"backend": self.backend, "seed": self.seed, "out": out}
+        run = {"dt": DEFAULT_DT, "record_dt": DEFAULT_RECORD_DT} | run
+        check_run(parameters, protocol, run["dt"], run["record_dt"], self.backend)
+        run |= {"backend": self.backend, "seed": self.seed, "out": out}
         return partial(simulate_macro, parameters, protocol, **run)
 
     def _prepare_micro(self) -> Callable[[], xr.Dataset]:
@@ -96,6 +105,10 @@ class Experiment:
         preset = presets(self.model)
         model, settings = override(preset[self.preset or next(iter(preset))], settings)
         _refuse(settings)
+        usual = inspect.signature(simulate).parameters
+        duration, dt, record_dt = (run.get(name, usual[name].default) for name in ("duration", "dt", "record_dt"))
+        check_times(duration, dt, record_dt)
+        model.check_step(dt)
         return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed)
 
 
@@ -122,6 +135,9 @@ def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tu
         raise InputError("protocol", kind, f"one of {', '.join(defaults)}")
     make = getattr(protocols, kind)
     given, left = arguments(make, left)
+    times = given.get("times_s", ())
+    if times and not isinstance(times[0], tuple):
+        given["times_s"] = (times,)  # one row: one neuron
     known = inspect.signature(make).parameters
     given = defaults[kind] | given | ({"seed": seed} if "seed" in known else {})
     for name, parameter in known.items():

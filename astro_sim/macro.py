@@ -15,6 +15,7 @@ from astro_sim.protocols import Protocol, stp_cycles
 
 BACKENDS = ("brian2", "brian2-standalone", "scipy")
 DEFAULT_DT = 0.025
+DEFAULT_RECORD_DT = 0.5
 DEFAULT_AMPLITUDE = (1.0, 0.5, 0.25)
 # Longest step, in units of the shortest τ/leak: see docs/decisions/astro_sim.md for the error at each step.
 LONGEST_STEP = 2.0
@@ -34,7 +35,7 @@ def simulate_macro(
     protocol: Protocol | None = None,
     *,
     dt: float = DEFAULT_DT,
-    record_dt: float = 0.5,
+    record_dt: float = DEFAULT_RECORD_DT,
     backend: str = "brian2",
     seed: int = 0,
     initial: MacroState | None = None,
@@ -81,11 +82,7 @@ def simulate_macro(
         If the run stopped early.
     """
     parameters, protocol = parameters or MacroParameters(), protocol or default_protocol()
-    if backend not in BACKENDS:
-        raise InputError("backend", backend, f"one of {', '.join(BACKENDS)}")
-    if protocol.n_neurons != parameters.n_inputs:
-        raise InputError("protocol", f"{protocol.n_neurons} inputs", f"{parameters.n_inputs}, one a neuron")
-    _check_times(parameters, protocol, dt, record_dt)
+    check_run(parameters, protocol, dt, record_dt, backend)
     initial = initial or MacroState.rest(parameters)
     _check_state(initial, parameters)
     provenance = {"seed": seed, "dt_s": dt, "backend": backend}
@@ -120,7 +117,14 @@ def _check_state(state: MacroState, parameters: MacroParameters) -> None:
             raise InputError("initial", f"{name} with {np.abs(values).max():g}", f"numbers below {DIVERGED:g}")
 
 
-def _check_times(parameters: MacroParameters, protocol: Protocol, dt: float, record_dt: float) -> None:
+def check_run(
+    parameters: MacroParameters, protocol: Protocol, dt: float, record_dt: float, backend: str = BACKENDS[0]
+) -> None:
+    """Refuse a backend, a protocol or times that `simulate_macro` cannot use."""
+    if backend not in BACKENDS:
+        raise InputError("backend", backend, f"one of {', '.join(BACKENDS)}")
+    if protocol.n_neurons != parameters.n_inputs:
+        raise InputError("protocol", f"{protocol.n_neurons} inputs", f"{parameters.n_inputs}, one a neuron")
     fastest = max(parameters.rates, key=lambda name: parameters.rates[name])
     longest = LONGEST_STEP / parameters.rates[fastest]
     if not 0 < dt <= longest:

@@ -87,6 +87,8 @@ def simulate_network(
     model = model or NetworkModel()
     check_times(duration, dt, record_dt)
     check_times(duration, astrocyte_dt, record_dt)
+    model.check_step(dt)
+    model.check_astrocyte_step(astrocyte_dt)
     rng = np.random.default_rng(seed)
     layout = Layout.draw(model, rng)
     second = b2.second

@@ -62,6 +62,19 @@ class NetworkModel:
         """Number of neurons."""
         return self.n_excitatory + self.n_inhibitory
 
+    def check_step(self, dt: float) -> None:
+        """Refuse a step that Euler's method makes unstable: two time constants of the membrane or a conductance."""
+        p = self.neurons
+        longest = 2 * min(p.C_m / p.g_l, p.tau_e, p.tau_i)
+        if dt > longest:
+            raise InputError("dt", dt, f"at most {longest:.2g} s, two time constants of the fastest process")
+
+    def check_astrocyte_step(self, dt: float) -> None:
+        """Refuse a step that RK4, stable below 2.78 time constants, makes unstable for calcium or clearance."""
+        fastest = max(self.astrocyte.calcium_rate, self.gliotransmission.Omega_e)
+        if dt * fastest > 2.5:
+            raise InputError("astrocyte_dt", dt, f"at most {2.5 / fastest:.2g} s: the fastest process")
+
     def namespace(self) -> dict[str, Any]:
         """All constants as Brian2 quantities."""
         sets = (self.neurons, self.synapse, self.astrocyte, self.gliotransmission)

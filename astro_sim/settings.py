@@ -10,7 +10,7 @@ from astro_sim.errors import InputError
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
-_SUFFIXES = {"_s": "s", "_hz": "Hz"}
+_SUFFIXES = {"_s": "s", "_hz": "Hz", "_dt": "s"}
 # size and dimension; the dimension counts seconds, moles, litres, volts and amperes
 _UNITS: dict[str, tuple[float, tuple[int, int, int, int, int]]] = {
     "s": (1.0, (1, 0, 0, 0, 0)),
@@ -125,9 +125,7 @@ def arguments(function: Callable[..., Any], settings: Mapping[str, str]) -> tupl
 def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = None) -> Any:
     """`text` as a value of the type `kind`."""
     if unit is None:
-        unit = next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), None)
-    if unit is None and name in ("dt", "duration", "record_dt"):
-        unit = "s"
+        unit = unit_of(name)
     if unit is None and kind is bool:
         if text.lower() not in ("true", "false"):
             raise InputError(name, text, "true or false")
@@ -144,8 +142,18 @@ def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = Non
     if ";" in text:
         return tuple(_numbers(name, row, unit) if row.strip() else () for row in text.split(";"))
     numbers = _numbers(name, text, unit)
-    whole = isinstance(default, tuple) and all(isinstance(value, int) for value in default)
-    return tuple(int(number) for number in numbers) if whole else numbers
+    if "tuple[int" not in str(kind):
+        return numbers
+    if not all(number.is_integer() for number in numbers):
+        raise InputError(name, text, "whole numbers")
+    return tuple(int(number) for number in numbers)
+
+
+def unit_of(name: str) -> str | None:
+    """The unit that the name of an argument says."""
+    if name in ("dt", "duration"):
+        return "s"
+    return next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 def _numbers(name: str, text: str, unit: str | None) -> tuple[float, ...]:

@@ -62,6 +62,13 @@ def test_override_reaches_nested_models():
     assert model == Outer(Inner(pytest.approx(2.0)), (3, 4), False) and left == {}
 
 
+def test_a_step_of_any_name_is_in_seconds():
+    def simulate(astrocyte_dt: float = 1.0) -> None:
+        pass
+
+    assert arguments(simulate, {"astrocyte_dt": "50ms"})[0] == {"astrocyte_dt": 0.05}
+
+
 def test_arguments_take_their_unit_from_their_name():
     found, left = arguments(poisson, {"rate_hz": "2,3 kHz", "duration_s": "1 min", "tau_n": "3"})
     assert found == {"rate_hz": (2.0, 3000.0), "duration_s": 60.0} and left == {"tau_n": "3"}
