@@ -9,6 +9,7 @@ of the decay.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ import xarray as xr
 
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
+from astro_sim.macro_parameters import MacroParameters
 from rmaat_bridge.families import Family
 from rmaat_bridge.fit_result import AttentionFit, candidates
 from rmaat_bridge.kernel_families import KERNEL_FAMILIES
@@ -62,6 +64,7 @@ def fit_attention(recording: xr.Dataset) -> AttentionFit:
     if recording.attrs.get("model") != "macro":
         raise InputError("recording: model", recording.attrs.get("model"), "macro, for the spatial kernel")
     rhythm, parameters = cycles(recording), attribute(recording, "parameters")
+    parameters = vars(MacroParameters.from_json(json.dumps(parameters)))  # checked, and its defaults where it has none
     if parameters["coupling_kernel"] not in TRANSPORT:
         allowed = f"one of {', '.join(TRANSPORT)}: the others do not depend on distance alone"
         raise InputError("recording: coupling_kernel", parameters["coupling_kernel"], allowed)
