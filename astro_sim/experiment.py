@@ -16,7 +16,7 @@ from astro_sim.errors import InputError
 from astro_sim.macro import DEFAULT_DT, DEFAULT_RECORD_DT, check_run, default_protocol, simulate_macro
 from astro_sim.macro_parameters import MacroParameters
 from astro_sim.micro_recording import check_times
-from astro_sim.settings import arguments, override
+from astro_sim.settings import arguments, override, unit_in
 
 FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
 MODELS = ("macro", "tripartite", "ring", "network")
@@ -86,6 +86,12 @@ class Experiment:
             if name == "initial":
                 raise InputError(f"--set {name}", text, "nothing: a state is given from Python only")
         return self._prepare_macro(out) if self.model == "macro" else self._prepare_micro()
+
+    def unit(self, name: str) -> str:
+        """The unit in which the number of a setting is kept."""
+        if self.model == "macro":
+            return unit_in(MacroParameters(), name)
+        return unit_in(next(iter(presets(self.model).values())), name)
 
     def _prepare_macro(self, out: str | Path | None) -> Callable[[], xr.Dataset]:
         settings = MACRO_PRESETS[self.preset or "demo"] | dict(self.settings)

@@ -149,6 +149,17 @@ def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = Non
     return tuple(int(number) for number in numbers)
 
 
+def unit_in(model: Any, name: str) -> str:
+    """The unit of the field `name` of a (nested) dataclass, or that of an argument of this name."""
+    for item in fields(model):
+        value = getattr(model, item.name)
+        if is_dataclass(value) and (unit := unit_in(value, name)) != "1":
+            return unit
+        if item.name == name and "unit" in item.metadata:
+            return str(item.metadata["unit"])
+    return unit_of(name) or "1"
+
+
 def unit_of(name: str) -> str | None:
     """The unit that the name of an argument says."""
     if name in ("dt", "duration"):

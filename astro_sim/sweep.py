@@ -16,6 +16,7 @@ from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
 from astro_sim.provenance import timestamp, versions
 from astro_sim.recording import save_recording
+from astro_sim.settings import quantity
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class Sweep:
         Parameters
         ----------
         out : path
-            NetCDF file: the recordings along a dimension ``point``, the sweep's parameters as coordinates.
+            NetCDF file: the recordings along a dimension ``point``, the sweep's parameters as coordinates,
+            numbers in each parameter's own unit (attribute ``units``).
         workers : int
             Processes of the local cluster.
         scheduler : str, optional
@@ -156,21 +158,19 @@ class Sweep:
         runs = [xr.load_dataset(path, engine="h5netcdf", decode_times=False) for path in paths]
         together = xr.concat(runs, "point", data_vars="all", join="outer", combine_attrs="drop_conflicts")
         for name in self.points[0]:
-            together[name] = ("point", _column([point[name] for point in self.points]))
+            together[name] = _column(name, [point[name] for point in self.points], self.base.unit(name))
         together["stopped"] = ("point", [run.attrs.get("stopped", "") for run in runs])
         common = asdict(self.base) | {"settings": dict(self.base.settings)}
         provenance = {"sweep": json.dumps(common), "versions": json.dumps(versions()), "created": timestamp()}
         return together.set_coords([*self.points[0], "stopped"]).assign_attrs(provenance)
 
 
-def _column(texts: list[str]) -> list[float] | list[str]:
-    """The values of a parameter as numbers, where they are numbers without a unit or share one unit."""
-    words = [text.split(" ", 1) for text in texts]
+def _column(name: str, texts: list[str], unit: str) -> tuple[str, list[float] | list[str], dict[str, str]]:
+    """The values of a parameter as a coordinate: numbers in `unit`, or texts where it is no number."""
     try:
-        numbers = [float(word[0]) for word in words]
-    except ValueError:
-        return texts
-    return numbers if len({word[-1] for word in words if len(word) > 1}) <= 1 else texts
+        return "point", [quantity(name, text, unit) for text in texts], {"units": unit}
+    except InputError:
+        return "point", texts, {}
 
 
 def _key(experiment: Experiment) -> str:

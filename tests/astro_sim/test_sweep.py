@@ -178,3 +178,30 @@ def test_sweeps_that_cannot_be_are_refused_by_name(make, field):
 def test_a_bad_point_is_refused_by_its_field(tmp_path, address):
     with pytest.raises(InputError, match=r"^tau_n: "):
         Sweep.grid(BASE, {"tau_n": "-1 s"}).run(tmp_path / "s.nc", scheduler=address)
+
+
+@pytest.mark.parametrize("values", ["50ms,0.1 s", "0.05,100 ms"])
+def test_coordinates_are_numbers_in_the_unit_of_their_parameter(tmp_path, address, values):
+    out = Sweep.grid(BASE, {"tau_n": values, "border": "open"}).run(tmp_path / "s.nc", scheduler=address)
+    result = xr.load_dataset(out, engine="h5netcdf", decode_times=False)
+    assert result.tau_n.values == pytest.approx([0.05, 0.1]) and result.tau_n.attrs["units"] == "s"
+    assert result.border.values.tolist() == ["open"] * 2
+
+
+def test_coordinates_of_a_latin_hypercube_are_converted(tmp_path, address):
+    sweep = Sweep.latin_hypercube(BASE, {"tau_p_long": "1:3 min", "gain": "0.1:0.2"}, 2)
+    result = xr.load_dataset(sweep.run(tmp_path / "s.nc", scheduler=address), engine="h5netcdf", decode_times=False)
+    expected = [60 * float(point["tau_p_long"].split()[0]) for point in sweep.points]
+    assert result.tau_p_long.values == pytest.approx(expected)
+    assert (result.tau_p_long.attrs["units"], result.gain.attrs["units"]) == ("s", "1")
+
+
+@pytest.mark.parametrize("model", ["macro", "tripartite", "ring", "network"])
+def test_a_step_that_cannot_be_is_refused_before_anything_is_started(tmp_path, model):
+    with pytest.raises(InputError, match=r"^dt: "):
+        Sweep.grid(Experiment(model), {"dt": "5", "record_dt": "5"}).run(tmp_path / "s.nc", scheduler="nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_units_of_nested_constants_are_found():
+    assert Experiment("network").unit("O_beta") == "umol/(l s)" and Experiment("ring").unit("duration") == "s"
