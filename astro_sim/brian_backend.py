@@ -1,16 +1,19 @@
 """Where a Brian2 model runs: NumPy or compiled at run time, or as a C++ program of its own."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_sim.errors import InputError
+from astro_sim.micro_recording import SI, Variable
+from astro_sim.recorder import Recorder
+from astro_sim.standalone import program
 
+Array = NDArray[np.float64]
 BACKENDS = ("brian2", "brian2-standalone")
 
 # Up to here the NumPy target is done before a compiler would be: a cold build costs 20–80 s of CPU time.
@@ -21,64 +24,93 @@ SCHEDULE = ["start", "thresholds", "synapses", "resets", "groups", "end"]
 
 
 @contextmanager
-def brian_target(backend: str, steps: int | None, seed: int) -> Iterator[None]:
+def brian_target(backend: str, steps: int | None, seed: int, *structure: Any) -> Iterator[None]:
     """Choose where the Brian2 objects made inside the block will run, and seed their random numbers.
 
     ``"brian2"`` takes the NumPy target for up to `NUMPY_STEPS` steps, else Brian2's own choice;
-    ``"brian2-standalone"`` writes, builds and runs a C++ program, whose results are gone after the block.
+    ``"brian2-standalone"`` writes, builds and runs a C++ program, whose results are gone after the block; programs
+    of one `structure` share what is compiled already.
     """
     import brian2 as b2
 
     if backend not in BACKENDS:
         raise InputError("backend", backend, " or ".join(repr(name) for name in BACKENDS))
+    if backend == "brian2-standalone":
+        with program(*structure):
+            b2.seed(seed)
+            yield
+        return
     target = b2.prefs.codegen.target
-    folder = tempfile.mkdtemp(prefix="brian2-standalone-") if backend == "brian2-standalone" else None
+    if steps is not None and steps <= NUMPY_STEPS:
+        b2.prefs.codegen.target = "numpy"
     try:
-        if folder:
-            b2.set_device("cpp_standalone", directory=folder, build_on_run=True)
-        elif steps is not None and steps <= NUMPY_STEPS:
-            b2.prefs.codegen.target = "numpy"
         b2.seed(seed)
         yield
     finally:
         b2.prefs.codegen.target = target
-        if folder:
-            b2.device.reinit()
-            b2.set_device("runtime")
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def at_run_time() -> bool:
+    """Whether Python takes the steps, and not a compiled program."""
+    import brian2 as b2
+
+    return b2.get_device() is b2.all_devices["runtime"]
 
 
 class Rows:
-    """Values of a group's variables at every `record_dt`, times in seconds, from 0.
+    """Passes the values of a group's variables on to a recorder at every `record_dt` [s], from 0.
 
     At run time the group's own clock calls it: a ``StateMonitor`` has a clock of its own, and Brian2 then spends
     on every step more than on recording it.
+
+    Parameters
+    ----------
+    variables : tuple of Variable
+        What is recorded. Subexpressions are, like all variables of a compiled program, held until the end.
+    also : callable, optional
+        Further values of a row, asked for at run time only.
     """
 
-    def __init__(self, cells: Any, names: list[str], record_dt: float) -> None:
+    def __init__(
+        self,
+        cells: Any,
+        variables: tuple[Variable, ...],
+        record_dt: float,
+        recorder: Recorder,
+        also: Callable[[], dict[str, float]] = dict,
+    ) -> None:
         import brian2 as b2
+        from brian2.core.variables import Subexpression
 
-        self._names = names
-        if b2.get_device() is not b2.all_devices["runtime"]:
-            self.object = self._monitor = b2.StateMonitor(cells, names, record=True, dt=record_dt * b2.second)
+        self._variables, self._recorder, self._monitor = variables, recorder, None
+        held = [cells.variables[item.source] for item in variables]
+        if not at_run_time() or any(isinstance(variable, Subexpression) for variable in held):
+            names = [item.source for item in variables]
+            self.object = self._monitor = b2.StateMonitor(
+                cells, names, record=True, dt=record_dt * b2.second, name="rows"
+            )
             return
         every, steps = round(record_dt / float(cells.clock.dt)), count()
-        arrays = [cells.variables[name].get_value() for name in names]
-        self._monitor, self._kept = None, list[list[Any]]()
+        sources = [
+            (item.name, variable.get_value(), 1 / SI[item.unit]) for item, variable in zip(variables, held, strict=True)
+        ]
 
         def keep() -> None:
-            if next(steps) % every == 0:
-                self._kept.append([array.copy() for array in arrays])
+            step = next(steps)
+            if step % every == 0:
+                row: dict[str, Any] = {name: value * scale for name, value, scale in sources}
+                recorder.add(step // every * record_dt, row | also())
 
-        self._interval = every * float(cells.clock.dt)
-        self.object = b2.NetworkOperation(keep, clock=cells.clock, when="start")
+        self.object = b2.NetworkOperation(keep, clock=cells.clock, when="start", name="rows")
 
-    def values(self) -> tuple[Any, dict[str, Any]]:
-        """Times, and the values of each variable, shape (time, cell), in Brian2's units."""
+    def finish(self, also: Callable[[Array], dict[str, Array]] = lambda _: {}) -> None:
+        """Pass on what a monitor has held, and what else belongs to its times."""
         if self._monitor is not None:
-            return np.asarray(self._monitor.t), {n: np.asarray(getattr(self._monitor, n)).T for n in self._names}
-        columns = zip(*self._kept, strict=True)
-        return np.arange(len(self._kept)) * self._interval, dict(zip(self._names, map(np.stack, columns), strict=True))
+            time = np.asarray(self._monitor.t)
+            values = {
+                item.name: np.asarray(getattr(self._monitor, item.source)).T / SI[item.unit] for item in self._variables
+            }
+            self._recorder.extend(time, values | also(time))
 
 
 def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> str | None:
@@ -93,8 +125,7 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
     import brian2 as b2
 
     reason: list[str] = []
-    at_run_time = b2.get_device() is b2.all_devices["runtime"]
-    if at_run_time:
+    if at_run_time():
         steps = count()
 
         @b2.network_operation(clock=cells.clock, when="end")  # on a clock of its own it would cost more
@@ -105,6 +136,9 @@ def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> s
 
         network.add(guard)
     network.run((duration + dt) * b2.second, namespace={})
-    if at_run_time and not reason and float(network.t) < duration:  # Brian2 turns Ctrl-C into a stop
-        return f"interrupted at {float(network.t):g} s"
+    reached = float(network.t)
+    if not at_run_time():
+        reached = b2.device._last_run_completed_fraction * (duration + dt)
+    if not reason and reached < duration:  # Brian2 turns Ctrl-C into a stop
+        return f"interrupted at {reached:g} s"
     return reason[0] if reason else None

@@ -110,6 +110,8 @@ class DistanceCoupling(Coupling):
         self.post, self.pre, self.strength, self.length = post, pre, strength, length
         self.kernel, self.border, self.mode = kernel, border, mode
         self.shape = (int(np.prod(post)), int(np.prod(pre)))
+        if callable(kernel):
+            self.profile(np.arange(2.0))  # refuses one that is no function of an array of distances
 
     def profile(self, *offsets: Array) -> Array:
         """T at absolute offsets along the axes (broadcast against each other)."""
@@ -119,7 +121,13 @@ class DistanceCoupling(Coupling):
         if self.kernel == "gaussian":
             return self.strength * np.exp(-squared / (2 * self.length**2))
         if callable(self.kernel):
-            return self.strength * np.asarray(self.kernel(np.sqrt(squared)), dtype=float)
+            distance = np.sqrt(squared)
+            values = np.asarray(self.kernel(distance), dtype=float)
+            if values.shape != distance.shape or not np.isfinite(values).all():
+                raise InputError(
+                    "kernel", values.shape, f"finite values of the shape of its distances, {distance.shape}"
+                )
+            return self.strength * values
         return self.strength * np.exp(-np.sqrt(squared) / self.length)
 
     def _matrix(self, grid: tuple[int, ...]) -> Array:

@@ -19,6 +19,7 @@ from astro_sim.micro_recording import check_times
 from astro_sim.settings import arguments, override, unit_in
 
 FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
+PYTHON_ONLY = ("initial", "synapse", "astrocyte", "gliotransmission")  # states and parameter sets
 MODELS = ("macro", "tripartite", "ring", "network")
 MACRO_PRESETS: dict[str, dict[str, str]] = {
     "demo": {},
@@ -69,7 +70,7 @@ class Experiment:
             raise InputError("preset", self.preset, f"one of {', '.join(presets(self.model))}")
 
     def run(self, out: str | Path | None = None) -> xr.Dataset:
-        """Simulate. The macro model streams its rows to `out`, where given; the others return theirs."""
+        """Simulate, the rows streamed to `out`, where given."""
         return self.prepare(out)()
 
     def prepare(self, out: str | Path | None = None) -> Callable[[], xr.Dataset]:
@@ -83,9 +84,9 @@ class Experiment:
         for name, text in self.settings.items():
             if name in FLAGS:
                 raise InputError(f"--set {name}", text, f"the flag --{name}")
-            if name == "initial":
-                raise InputError(f"--set {name}", text, "nothing: a state is given from Python only")
-        return self._prepare_macro(out) if self.model == "macro" else self._prepare_micro()
+            if name in PYTHON_ONLY:
+                raise InputError(f"--set {name}", text, "nothing: it is given from Python only")
+        return self._prepare_macro(out) if self.model == "macro" else self._prepare_micro(out)
 
     def unit(self, name: str) -> str:
         """The unit in which the number of a setting is kept."""
@@ -104,7 +105,7 @@ class Experiment:
         run |= {"backend": self.backend, "seed": self.seed, "out": out}
         return partial(simulate_macro, parameters, protocol, **run)
 
-    def _prepare_micro(self) -> Callable[[], xr.Dataset]:
+    def _prepare_micro(self, out: str | Path | None) -> Callable[[], xr.Dataset]:
         module, function, _ = MICRO[self.model]
         simulate = getattr(importlib.import_module(f"astro_sim.{module}"), function)
         run, settings = arguments(simulate, self.settings)
@@ -115,7 +116,7 @@ class Experiment:
         duration, dt, record_dt = (run.get(name, usual[name].default) for name in ("duration", "dt", "record_dt"))
         check_times(duration, dt, record_dt)
         model.check_step(dt)
-        return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed)
+        return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed, out=out)
 
 
 def presets(model: str) -> dict[str, Any]:

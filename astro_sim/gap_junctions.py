@@ -8,6 +8,7 @@ A junction is shut until the difference exceeds I_Θ. Sources: Goldberg et al. (
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from astro_sim.astrocyte import AstrocyteParameters, cell_equations, integrator
 from astro_sim.brian_backend import Rows, brian_target, run
 from astro_sim.errors import InputError
-from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_dataset, recorded
+from astro_sim.micro_recording import CALCIUM, GATE, IP3, check_times, micro_template
+from astro_sim.recorder import recorder, recording_of
 
 RECORDED = (CALCIUM, IP3, GATE)
 
@@ -129,6 +131,7 @@ def simulate_ring(
     record_dt: float = 0.5,
     backend: str = "brian2",
     seed: int = 0,
+    out: str | Path | None = None,
 ) -> xr.Dataset:
     """Simulate gap-junction-coupled astrocytes.
 
@@ -142,11 +145,14 @@ def simulate_ring(
         ``"brian2"`` or ``"brian2-standalone"``.
     seed : int
         Fixes the channel noise, where ``astrocyte.noise`` is above 0.
+    out : path, optional
+        Stream the rows to this NetCDF file as they come, instead of holding them in memory.
 
     Returns
     -------
     xarray.Dataset
-        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte), and the row and column of each cell.
+        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte), and the row and column of each cell; with
+        `out`, opened lazily from the file.
     """
     import brian2 as b2
 
@@ -156,32 +162,12 @@ def simulate_ring(
     namespace = model.astrocyte.namespace()
     I_source = namespace.pop("I_bias")
     namespace |= {"period": model.period_s * b2.second, "on": model.on_s * b2.second}
-    with brian_target(backend, round(duration / dt), seed):
-        clock = b2.Clock(dt * b2.second)
-        cells = b2.NeuronGroup(
-            model.size,
-            cell_equations(model.astrocyte) + DRIVEN_EQUATIONS,
-            method=integrator(model.astrocyte),
-            namespace=namespace,
-            clock=clock,
-        )
-        cells.h = 0.9
-        cells.I_source = np.isin(np.arange(model.size), model.sources) * I_source
-        junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace, clock=clock)
-        source, target = neighbours(model.shape, periodic=model.periodic)
-        if len(source):
-            junctions.connect(i=source, j=target)
-        rows = Rows(cells, [item.source for item in RECORDED], record_dt)
-        network = b2.Network(cells, rows.object, *([junctions] if len(source) else []))
-        stopped = run(network, duration, dt, cells, "C")
-        time, values = rows.values()
-    values = {item.source: values[item.source] / SI[item.unit] for item in RECORDED}
     row, column = np.unravel_index(np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size))
     place = {"units": "1", "comment": "grid steps"}
-    return micro_dataset(
+    template = micro_template(
         "ring",
-        time,
-        recorded(RECORDED, values, "astrocyte"),
+        RECORDED,
+        "astrocyte",
         {
             "astrocyte": ("astrocyte", np.arange(model.size), {"units": "1"}),
             "row": ("astrocyte", row, place),
@@ -189,8 +175,29 @@ def simulate_ring(
         },
         model,
         {"kind": "pulses", "period_s": model.period_s, "on_s": model.on_s, "duration_s": duration},
-        stopped,
         seed=seed,
         dt_s=dt,
         backend=backend,
     )
+    structure, path = ("ring", model.size, cell_equations(model.astrocyte)), Path(out) if out is not None else None
+    with recorder(template, path) as rows, brian_target(backend, round(duration / dt), seed, *structure):
+        clock = b2.Clock(dt * b2.second)
+        cells = b2.NeuronGroup(
+            model.size,
+            cell_equations(model.astrocyte) + DRIVEN_EQUATIONS,
+            method=integrator(model.astrocyte),
+            namespace=namespace,
+            clock=clock,
+            name="astrocytes",
+        )
+        cells.h = 0.9
+        cells.I_source = np.isin(np.arange(model.size), model.sources) * I_source
+        junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace, clock=clock, name="junctions")
+        source, target = neighbours(model.shape, periodic=model.periodic)
+        if len(source):
+            junctions.connect(i=source, j=target)
+        recorded = Rows(cells, RECORDED, record_dt, rows)
+        network = b2.Network(cells, recorded.object, *([junctions] if len(source) else []))
+        rows.stopped = run(network, duration, dt, cells, "C")
+        recorded.finish()
+    return recording_of(rows, path)

@@ -16,9 +16,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from astro_sim.astrocyte import CALCIUM_EQUATIONS, GATE_EQUATIONS, AstrocyteParameters
-from astro_sim.brian_backend import SCHEDULE, brian_target, run
+from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
 from astro_sim.constants import Constants, constant
-from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_dataset, recorded
+from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
+from astro_sim.recorder import recorder, recording_of
 from astro_sim.spike_trains import given_trains
 
 RECORDED = (CALCIUM, IP3, GATE)
@@ -95,7 +96,17 @@ def simulate_li_rinzel(
     trains = given_trains(spike_times or [[]] * len(rest), duration, dt)
     namespace = model.astrocyte.namespace() | model.relaxation.namespace()
     micromolar = SI["umol/l"] * b2.mmolar
-    with brian_target(backend, round(duration / dt), 0):
+    template = micro_template(
+        "li-rinzel",
+        RECORDED,
+        "astrocyte",
+        {"astrocyte": ("astrocyte", np.arange(len(rest)), {"units": "1"})},
+        model,
+        {"kind": "spike_times", "duration_s": duration},
+        dt_s=dt,
+        backend=backend,
+    )
+    with recorder(template, None) as rows, brian_target(backend, round(duration / dt), 0, "li-rinzel", len(rest)):
         clock = b2.Clock(dt * b2.second)
         cells = b2.NeuronGroup(
             len(rest),
@@ -109,20 +120,9 @@ def simulate_li_rinzel(
         source = b2.SpikeGeneratorGroup(len(rest), trains.synapse, trains.time * b2.second, clock=clock)
         synapses = b2.Synapses(source, cells, on_pre="I_post += delta_I", namespace=namespace, clock=clock)
         synapses.connect(i=np.arange(len(rest)), j=np.arange(len(rest)))
-        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
-        network = b2.Network(cells, source, synapses, monitor)
+        recorded = Rows(cells, RECORDED, record_dt, rows)
+        network = b2.Network(cells, source, synapses, recorded.object)
         network.schedule = SCHEDULE
-        stopped = run(network, duration, dt, cells, "C")
-        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
-        time = np.asarray(monitor.t)
-    return micro_dataset(
-        "li-rinzel",
-        time,
-        recorded(RECORDED, values, "astrocyte"),
-        {"astrocyte": ("astrocyte", np.arange(len(rest)), {"units": "1"})},
-        model,
-        {"kind": "spike_times", "duration_s": duration},
-        stopped,
-        dt_s=dt,
-        backend=backend,
-    )
+        rows.stopped = run(network, duration, dt, cells, "C")
+        recorded.finish()
+    return recording_of(rows, None)

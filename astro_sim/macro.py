@@ -1,7 +1,6 @@
 """Simulate the macro neuron–astrocyte model."""
 
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import xarray as xr
 from astro_sim.errors import InputError
 from astro_sim.macro_equations import MacroState
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import DIVERGED, recorder, template
+from astro_sim.macro_recorder import DIVERGED, template
 from astro_sim.protocols import Protocol, stp_cycles
+from astro_sim.recorder import recorder, recording_of
 
 BACKENDS = ("brian2", "brian2-standalone", "scipy")
 DEFAULT_DT = 0.025
@@ -91,21 +91,16 @@ def simulate_macro(
         if backend == "brian2":
             from astro_sim.macro_brian2 import run_brian2
 
-            reason = run_brian2(parameters, protocol, initial, rows, record_dt, dt)
+            rows.stopped = run_brian2(parameters, protocol, initial, rows, record_dt, dt)
         elif backend == "brian2-standalone":
             from astro_sim.macro_standalone import run_standalone
 
-            reason = run_standalone(parameters, protocol, initial, rows, record_dt, dt)
+            rows.stopped = run_standalone(parameters, protocol, initial, rows, record_dt, dt)
         else:
             from astro_sim.macro_scipy import run_scipy
 
-            reason = run_scipy(parameters, protocol, initial, rows, record_dt)
-        if reason:
-            rows.stopped(reason)
-            warnings.warn(f"macro run: {reason}", RuntimeWarning, stacklevel=2)
-    if path is None:
-        return rows.dataset()
-    return xr.open_dataset(path, engine="h5netcdf", decode_times=False)
+            rows.stopped = run_scipy(parameters, protocol, initial, rows, record_dt)
+    return recording_of(rows, path)
 
 
 def _check_state(state: MacroState, parameters: MacroParameters) -> None:

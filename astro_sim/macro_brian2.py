@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from astro_sim.exponential_rk4 import Leak, exponential_rk4
 from astro_sim.macro_equations import MacroState, equations
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import Recorder
+from astro_sim.macro_recorder import divergence
 from astro_sim.protocols import Protocol
+from astro_sim.recorder import Recorder
 
 Array = NDArray[np.float64]
 
@@ -80,9 +81,12 @@ def run_brian2(
         processes = (getattr(group, f"{name}_")[:].reshape(shape) for name in ("s", "p_short", "p_long"))
         x = group.x_[::n_pre]
         x = np.concatenate([group.y_[:n_pre], x]) if parameters.n_pre else x
-        if reason := rows.add(time, MacroState(x, *processes)):
+        state = MacroState(x, *processes)
+        if reason := divergence(time, state):
             reasons.append(reason)
             network.stop()
+        else:
+            rows.add(time, vars(state))
 
     recording = b2.NetworkOperation(
         lambda: record(round(network.t_ / record_dt) * record_dt),

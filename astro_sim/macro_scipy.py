@@ -5,8 +5,9 @@ from scipy.integrate import DOP853, LSODA, OdeSolver
 
 from astro_sim.macro_equations import MacroState, right_hand_side
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import Recorder, divergence
+from astro_sim.macro_recorder import divergence
 from astro_sim.protocols import Protocol
+from astro_sim.recorder import Recorder
 
 RTOL, ATOL = 1e-10, 1e-12
 LARGE_RTOL, LARGE_ATOL = 1e-8, 1e-10
@@ -29,8 +30,7 @@ def run_scipy(
     ends = np.append(protocol.edges[1:], protocol.duration)
     done = 0
     try:
-        if reason := rows.add(0.0, initial):
-            return reason
+        rows.add(0.0, vars(initial))
         for start, end, b in zip(protocol.edges, ends, protocol.values, strict=True):
             solver = method(lambda _, y, b=b: derivative(y, b), start, y, end, rtol=rtol, atol=atol)
             while solver.status == "running":
@@ -40,12 +40,12 @@ def run_scipy(
                 if reason := divergence(solver.t, state):
                     return reason
                 if message:
-                    return f"{method.__name__} stopped at {solver.t:g} s: {message}"
+                    return f"{message} ({method.__name__}, at {solver.t:g} s)"
                 reached = np.searchsorted(times, solver.t + 1e-9, side="right")
                 if reached > done + 1:
                     inside = times[done + 1 : reached]
                     for time, row in zip(inside, solver.dense_output()(inside.clip(None, solver.t)).T, strict=True):
-                        rows.add(float(time), MacroState.unpack(row, parameters.shape))
+                        rows.add(float(time), vars(MacroState.unpack(row, parameters.shape)))
                     done = int(reached) - 1
             y = solver.y
     except KeyboardInterrupt:

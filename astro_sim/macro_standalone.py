@@ -5,17 +5,11 @@ apart: the clock runs at a quarter of the step, each tick is one stage of `expon
 grid are `Synapses` with summed variables that are evaluated anew in every stage.
 """
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from hashlib import sha256
-from pathlib import Path
 
 import brian2 as b2
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from astro_sim.coupling import SEPARABLE, DistanceCoupling
@@ -24,13 +18,13 @@ from astro_sim.exponential_rk4 import StepCoefficients
 from astro_sim.macro_brian2 import constants, leaks
 from astro_sim.macro_equations import MacroState, equations
 from astro_sim.macro_parameters import MacroParameters
-from astro_sim.macro_recorder import Recorder
+from astro_sim.macro_recorder import divergence
 from astro_sim.protocols import Protocol
+from astro_sim.recorder import Recorder
+from astro_sim.standalone import program
 
 Array = NDArray[np.float64]
 LARGEST = 64
-# Programs are kept here: a model that was built before is not compiled again.
-BUILDS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmaat" / "brian2-standalone"
 
 # One tick for the variable v: n is N(u), k the number of the stage less one; names as in `exponential_rk4`.
 STAGE = """
@@ -66,7 +60,7 @@ def run_standalone(
     if max(shape) > LARGEST:
         raise InputError("backend", "brian2-standalone", f"brian2 or scipy, above {LARGEST} neurons")
     signature = (parameters.n_pre, shape, parameters.theta, parameters.g, parameters.psi, parameters.kappa)
-    with _program(sha256(repr((signature, protocol.duration, dt)).encode()).hexdigest()[:16]):
+    with program("macro", *signature, protocol.duration, dt):
         network, monitor = _network(parameters, transport, protocol, initial, record_dt, dt)
         network.run((protocol.duration + dt / 4) * b2.second, namespace={})
         names = ("x", "s", "p_short", "p_long") + (("y",) if parameters.n_pre else ())
@@ -74,23 +68,11 @@ def run_standalone(
     for k in range(len(values["x"])):
         x = values["x"][k, :, 0]
         x = np.concatenate([values["y"][k, 0], x]) if parameters.n_pre else x
-        if reason := rows.add(k * record_dt, MacroState(x, *(values[name][k] for name in names[1:4]))):
+        state = MacroState(x, *(values[name][k] for name in names[1:4]))
+        if reason := divergence(k * record_dt, state):
             return reason
+        rows.add(k * record_dt, vars(state))
     return None
-
-
-@contextmanager
-def _program(name: str) -> Iterator[None]:
-    """Run what is made inside the block as the program `name`, which no other process may use meanwhile."""
-    folder = BUILDS / name
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(BUILDS / f"{name}.lock"):
-        b2.set_device("cpp_standalone", directory=str(folder), build_on_run=True)
-        try:
-            yield
-        finally:
-            b2.device.reinit()
-            b2.set_device("runtime")
 
 
 def _network(

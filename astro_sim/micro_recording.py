@@ -1,13 +1,11 @@
 """Recordings of the biophysical models: variables with units, parameters and provenance in one dataset."""
 
 import json
-import warnings
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
 
 from astro_sim import provenance
 from astro_sim.errors import InputError
@@ -30,14 +28,6 @@ IP3 = Variable("I", "ip3", "umol/l", "inositol 1,4,5-trisphosphate of the astroc
 GATE = Variable("h", "h", "1", "fraction of store channels not inactivated")
 
 
-def recorded(variables: tuple[Variable, ...], values: dict[str, Any], dim: str) -> dict[str, Any]:
-    """(dims, values, attrs) of each variable, from arrays of shape (time, `dim`) named by their source."""
-    return {
-        item.name: (("time", dim), values[item.source], {"units": item.unit, "long_name": item.long_name})
-        for item in variables
-    }
-
-
 def check_times(duration: float, dt: float, record_dt: float) -> None:
     """Refuse times that are not positive, and a recording interval that is no multiple of the step."""
     for name, value in (("duration", duration), ("dt", dt), ("record_dt", record_dt)):
@@ -47,26 +37,33 @@ def check_times(duration: float, dt: float, record_dt: float) -> None:
         raise InputError("record_dt", record_dt, f"a multiple of the step of {dt:g} s")
 
 
-def micro_dataset(
+def micro_template(
     model: str,
-    time: ArrayLike,
-    variables: dict[str, Any],
+    variables: tuple[Variable, ...],
+    dim: str,
     coords: dict[str, Any],
     parameters: Any,
     protocol: dict[str, Any],
-    stopped: str | None = None,
     **settings: Any,
 ) -> xr.Dataset:
-    """A recording whose `parameters` are a dataclass; a run that `stopped` early warns, and keeps the reason.
+    """A recording without rows, whose `parameters` are a dataclass.
 
-    Only rows before the first in which a variable is not finite are kept.
+    Parameters
+    ----------
+    dim : str
+        The second dimension of `variables`; the first is time.
+    coords : dict
+        Coordinates by name, of the form (dim, values, attributes).
+    settings
+        Further attributes.
     """
-    dataset = xr.Dataset(
-        variables,
-        coords={
-            "time": ("time", np.asarray(time, dtype=float), {"units": "s", "long_name": "time"}),
-            **coords,
+    size = len(coords[dim][1])
+    return xr.Dataset(
+        {
+            item.name: (("time", dim), np.empty((0, size)), {"units": item.unit, "long_name": item.long_name})
+            for item in variables
         },
+        coords={"time": ("time", np.empty(0), {"units": "s", "long_name": "time"}), **coords},
         attrs={
             "Conventions": "CF-1.11",
             "model": model,
@@ -77,15 +74,3 @@ def micro_dataset(
             **settings,
         },
     )
-    good = np.ones(dataset.sizes["time"], dtype=bool)
-    for variable in dataset.data_vars.values():
-        if variable.dims[0] == "time":
-            good &= np.isfinite(variable.values.reshape(len(good), -1)).all(axis=1)
-    if not good.all():
-        last = int(np.argmin(good))
-        stopped = stopped or f"not finite after {dataset.time.values[last]:g} s: try a smaller step"
-        dataset = dataset.isel(time=slice(0, last))
-    if stopped:
-        dataset.attrs["stopped"] = stopped
-        warnings.warn(f"{model} run: {stopped}", RuntimeWarning, stacklevel=3)
-    return dataset

@@ -8,19 +8,22 @@ neuron, and Γ_S belongs to the astrocyte. After Figure 6 of Stimberg et al. (20
 Glioscience*, ch. 18.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from astro_sim.astrocyte import RECEPTOR_STEP, cell_equations
-from astro_sim.brian_backend import SCHEDULE, brian_target, run
+from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
 from astro_sim.gap_junctions import JUNCTION_EQUATIONS
 from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, RELEASE_EVENT, RELEASE_THRESHOLD
 from astro_sim.layout import Layout
-from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_dataset, recorded
+from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
+from astro_sim.network_activity import Activity, activity_template
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NEURON_EQUATIONS
+from astro_sim.recorder import recorder, recording_of
 from astro_sim.synapse import SYNAPSE_EQUATIONS, release
 
 RECORDED = (
@@ -56,6 +59,7 @@ def simulate_network(
     record_dt: float = 0.1,
     backend: str = "brian2",
     seed: int = 0,
+    out: str | Path | None = None,
 ) -> xr.Dataset:
     """Simulate the neuron–astrocyte network.
 
@@ -69,13 +73,16 @@ def simulate_network(
         ``"brian2"`` (compiled where a compiler is found) or ``"brian2-standalone"``.
     seed : int
         Fixes the connections and the initial potentials, alike on every backend.
+    out : path, optional
+        Stream rows, spikes and releases to this NetCDF file as they come, instead of holding them in memory.
 
     Returns
     -------
     xarray.Dataset
         ``calcium``, ``ip3``, ``neurotransmitter`` and ``bound_presynaptic`` (time, astrocyte); ``rate_excitatory`` and
         ``rate_inhibitory`` (time), mean rates since the sample before, Hz; ``spike_time`` and
-        ``spike_neuron`` (spike); ``release_time`` and ``release_astrocyte`` (release).
+        ``spike_neuron`` (spike); ``release_time`` and ``release_astrocyte`` (release). With `out`, opened lazily
+        from the file.
 
     Raises
     ------
@@ -93,9 +100,22 @@ def simulate_network(
     layout = Layout.draw(model, rng)
     second = b2.second
     namespace = model.namespace()
-    namespace["drive"] = b2.TimedArray(np.array(model.drive), dt=model.drive_s * second)
+    namespace["drive"] = b2.TimedArray(np.array(model.drive), dt=model.drive_s * second, name="drive_over_time")
     steps = round(duration / dt) if model.n_neurons < COMPILED_FROM else None
-    with brian_target(backend, steps, seed):
+    template = micro_template(
+        "network",
+        RECORDED,
+        "astrocyte",
+        {"astrocyte": ("astrocyte", np.arange(model.n_astrocytes), {"units": "1"})},
+        model,
+        {"kind": "drive", "duration_s": duration},
+        seed=seed,
+        dt_s=dt,
+        astrocyte_dt_s=astrocyte_dt,
+        backend=backend,
+    ).assign(activity_template())
+    structure, path = ("network", model.n_neurons, model.n_astrocytes), Path(out) if out is not None else None
+    with recorder(template, path) as rows, brian_target(backend, steps, seed, *structure):
         fast, slow = b2.Clock(dt * second), b2.Clock(astrocyte_dt * second)
         neurons = b2.NeuronGroup(
             model.n_neurons,
@@ -106,6 +126,7 @@ def simulate_network(
             method="euler",
             namespace=namespace,
             clock=fast,
+            name="neurons",
         )
         p = model.neurons
         neurons.v = (p.E_l + rng.random(model.n_neurons) * (p.V_th - p.E_l)) * b2.volt
@@ -120,6 +141,7 @@ def simulate_network(
             method="rk4",
             namespace=namespace,
             clock=slow,
+            name="astrocytes",
         )
         astrocytes.C = astrocytes.I = 0.01 * SI["umol/l"] * b2.mmolar
         astrocytes.h, astrocytes.x_A = 0.9, 1
@@ -128,7 +150,7 @@ def simulate_network(
         neurons.Gamma_S_astrocyte = b2.linked_var(astrocytes, "Gamma_S", index=layout.astrocyte)
         neurons.run_regularly("Gamma_S = Gamma_S_astrocyte", clock=slow, when="start")
 
-        def synapses(bound: str, effect: str, edges: Any) -> Any:
+        def synapses(name: str, bound: str, effect: str, edges: Any) -> Any:
             made = b2.Synapses(
                 neurons,
                 neurons,
@@ -137,77 +159,35 @@ def simulate_network(
                 method="exact",
                 namespace=namespace,
                 clock=fast,
+                name=name,
             )
             made.connect(i=edges[0], j=edges[1])
             made.x_S = 1
             return made
 
         kinds = (
-            ("Gamma_S_post", "g_e_post += w_e*r_S\nY_N_post += rho_c*Y_T*r_S", layout.excitatory),
-            ("0", "g_i_post += w_i*r_S", layout.inhibitory),
+            ("excitatory", "Gamma_S_post", "g_e_post += w_e*r_S\nY_N_post += rho_c*Y_T*r_S", layout.excitatory),
+            ("inhibitory", "0", "g_i_post += w_i*r_S", layout.inhibitory),
         )
-        parts = [synapses(*kind) for kind in kinds if len(kind[2][0])]
+        parts = [synapses(*kind) for kind in kinds if len(kind[3][0])]
         pool = b2.Synapses(
             neurons,
             astrocytes,
             "Y_S_post = Y_N_pre/n_synapses_post : mmolar (summed)",
             namespace=namespace,
             clock=slow,
+            name="pool",
         )
         pool.connect(i=np.arange(model.n_neurons), j=layout.astrocyte)
-        junctions = b2.Synapses(astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow)
-        junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
-        monitor = b2.StateMonitor(astrocytes, [item.source for item in RECORDED], record=True, dt=record_dt * second)
-        spikes, releases = b2.SpikeMonitor(neurons), b2.SpikeMonitor(astrocytes)
-        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, monitor, spikes, releases)
-        network.schedule = SCHEDULE
-        stopped = run(network, duration, dt, neurons, "v")
-        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
-        time = np.asarray(monitor.t)
-        events = [np.array(x) for x in (spikes.t / second, spikes.i, releases.t / second, releases.i)]
-    return micro_dataset(
-        "network",
-        time,
-        recorded(RECORDED, values, "astrocyte") | _activity(model, time, record_dt, *events),
-        {"astrocyte": ("astrocyte", np.arange(model.n_astrocytes), {"units": "1"})},
-        model,
-        {"kind": "drive", "duration_s": duration},
-        stopped,
-        seed=seed,
-        dt_s=dt,
-        astrocyte_dt_s=astrocyte_dt,
-        backend=backend,
-    )
-
-
-def _activity(
-    model: NetworkModel,
-    time: Any,
-    record_dt: float,
-    spike_time: Any,
-    neuron: Any,
-    release_time: Any,
-    astrocyte: Any,
-) -> dict[str, Any]:
-    """Spikes, releases, and the mean rates of the two populations over each recording interval."""
-    edges = np.append(time - record_dt, time[-1:])
-    kind = neuron >= model.n_excitatory
-    sizes = {"excitatory": (~kind, model.n_excitatory), "inhibitory": (kind, model.n_inhibitory)}
-    rates = {
-        f"rate_{name}": (
-            "time",
-            np.histogram(spike_time[chosen], edges)[0] / record_dt / size,
-            {"units": "Hz", "long_name": f"mean rate of the {name} neurons since the sample before"},
+        junctions = b2.Synapses(
+            astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow, name="junctions"
         )
-        for name, (chosen, size) in sizes.items()
-    }
-    return rates | {
-        "spike_time": ("spike", spike_time, {"units": "s", "long_name": "time of a neuronal spike"}),
-        "spike_neuron": ("spike", neuron, {"units": "1", "long_name": "neuron that fired"}),
-        "release_time": (
-            "release",
-            release_time,
-            {"units": "s", "long_name": "time of a gliotransmitter release"},
-        ),
-        "release_astrocyte": ("release", astrocyte, {"units": "1", "long_name": "astrocyte that released"}),
-    }
+        junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
+        activity = Activity(model, neurons, astrocytes, record_dt, rows)
+        recorded = Rows(astrocytes, RECORDED, record_dt, rows, activity.since)
+        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, recorded.object, *activity.monitors)
+        network.schedule = SCHEDULE
+        rows.stopped = run(network, duration, dt, neurons, "v")
+        recorded.finish(activity.held)
+        activity.finish()
+    return recording_of(rows, path)

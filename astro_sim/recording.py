@@ -11,15 +11,19 @@ from astro_sim.provenance import replacing
 REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
     "macro": {"x": ("time", "neuron"), **dict.fromkeys(("s", "p_short", "p_long"), ("time", "post", "pre"))},
     "tripartite": {"calcium": ("time", "synapse")},
-    "ring": {},
-    "network": {},
+    "ring": {"calcium": ("time", "astrocyte")},
+    "network": {"calcium": ("time", "astrocyte")},
+    "li-rinzel": {"calcium": ("time", "astrocyte")},
+    "plasticity": {"calcium": ("time", "synapse")},
 }
 
 
-def save_recording(recording: xr.Dataset, path: str | Path) -> Path:
-    """Write a recording as NetCDF-4; an existing file is replaced only once the new one is whole."""
+def save_recording(recording: xr.Dataset, path: str | Path, level: int = 4) -> Path:
+    """Write a recording as NetCDF-4, compressed at `level` 0 to 9; a file is replaced once the new one is whole."""
     path = Path(path)
-    compressed = {name: {"zlib": True, "complevel": 4} for name, data in recording.data_vars.items() if data.ndim}
+    compressed = {
+        name: {"zlib": level > 0, "complevel": level} for name, data in recording.data_vars.items() if data.ndim
+    }
     with replacing(path) as aside:
         recording.to_netcdf(aside, engine="h5netcdf", encoding=compressed)
     return path
@@ -54,8 +58,8 @@ def load_recording(path: str | Path) -> xr.Dataset:
     model = recording.attrs.get("model")
     if model not in REQUIRED:
         raise InputError("recording", str(path), f"a recording with attribute model in {', '.join(REQUIRED)}")
-    if recording.sizes.get("time", 0) < 2:
-        raise InputError("recording", str(path), "at least two times")
+    if recording.sizes.get("time", 0) < 1:
+        raise InputError("recording", str(path), "at least one time")
     for name, dims in REQUIRED[model].items():
         if name not in recording or recording[name].dims != dims:
             raise InputError("recording", str(path), f"a {model} recording with {name}({', '.join(dims)})")

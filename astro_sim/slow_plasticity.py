@@ -23,10 +23,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from astro_sim.brian_backend import SCHEDULE, brian_target, run
+from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
 from astro_sim.constants import Constants, constant
 from astro_sim.errors import InputError
-from astro_sim.micro_recording import CALCIUM, SI, Variable, check_times, micro_dataset, recorded
+from astro_sim.micro_recording import CALCIUM, Variable, check_times, micro_template
+from astro_sim.recorder import recorder, recording_of
 from astro_sim.spike_trains import SpikeTrains, poisson_trains, regular_trains
 from astro_sim.synapse import CLEFT_RELEASE, SynapseParameters, release
 from astro_sim.tripartite import tripartite_objects
@@ -146,7 +147,19 @@ def simulate_plasticity(
     trains = _cycled(rate_hz, train, trials, n_cycles, cycle_s, on_s, dt, seed)
     duration = n_cycles * cycle_s
     delays = {"influx": model.plasticity.D * b2.second, "postsynaptic": model.lag_s * b2.second}
-    with brian_target(backend, round(duration / dt), seed):
+    template = micro_template(
+        "plasticity",
+        RECORDED,
+        "synapse",
+        {"synapse": ("synapse", np.arange(trials), {"units": "1"})},
+        model,
+        {"kind": "stp_cycles", "n_cycles": n_cycles, "cycle_s": cycle_s, "on_s": on_s, "rate_hz": rate_hz},
+        seed=seed,
+        dt_s=dt,
+        backend=backend,
+    )
+    structure = ("plasticity", trials, model.tripartite.equations())
+    with recorder(template, None) as rows, brian_target(backend, round(duration / dt), seed, *structure):
         clock = b2.Clock(dt * b2.second)
         objects = tripartite_objects(
             model.tripartite,
@@ -157,24 +170,12 @@ def simulate_plasticity(
             delay=delays,
             namespace=model.tripartite.namespace() | model.plasticity.namespace(),
         )
-        monitor = b2.StateMonitor(objects[0], [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
-        network = b2.Network(*objects, monitor)
+        recorded = Rows(objects[0], RECORDED, record_dt, rows)
+        network = b2.Network(*objects, recorded.object)
         network.schedule = SCHEDULE
-        stopped = run(network, duration, dt, objects[0], "C")
-        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
-        time = np.asarray(monitor.t)
-    return micro_dataset(
-        "plasticity",
-        time,
-        recorded(RECORDED, values, "synapse"),
-        {"synapse": ("synapse", np.arange(trials), {"units": "1"})},
-        model,
-        {"kind": "stp_cycles", "n_cycles": n_cycles, "cycle_s": cycle_s, "on_s": on_s, "rate_hz": rate_hz},
-        stopped,
-        seed=seed,
-        dt_s=dt,
-        backend=backend,
-    )
+        rows.stopped = run(network, duration, dt, objects[0], "C")
+        recorded.finish()
+    return recording_of(rows, None)
 
 
 def retention(trace: xr.DataArray, n_cycles: int, cycle_s: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from scipy.stats import qmc
 
 from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
-from astro_sim.provenance import timestamp, versions
+from astro_sim.provenance import code_sha256, timestamp, versions
 from astro_sim.recording import save_recording
 from astro_sim.settings import quantity
 
@@ -102,7 +102,7 @@ class Sweep:
         """Simulate every point that is not there yet and write one dataset.
 
         Each finished point lies in the folder ``<out>.parts`` until all are done: a sweep that was killed and
-        is started again simulates only what is missing.
+        is started again simulates only what is missing. Parts of another version of the code are not used.
 
         Parameters
         ----------
@@ -146,7 +146,7 @@ class Sweep:
                     for path, point in missing.items()
                 }
                 for future in as_completed(futures):
-                    save_recording(future.result(), futures[future])
+                    save_recording(future.result(), futures[future], level=0)
                     progress(sum(path.exists() for path in paths), len(paths))
             if not isinstance(cluster, str):
                 cluster.close()
@@ -174,5 +174,6 @@ def _column(name: str, texts: list[str], unit: str) -> tuple[str, list[float] | 
 
 
 def _key(experiment: Experiment) -> str:
-    """A name for the simulation: the hash of what decides its result."""
-    return sha256(json.dumps(asdict(experiment), sort_keys=True).encode()).hexdigest()[:20]
+    """A name for the simulation: the hash of what decides its result, the code included."""
+    decisive = {"experiment": asdict(experiment), "code": code_sha256(), "versions": versions()}
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:20]

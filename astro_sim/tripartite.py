@@ -1,6 +1,7 @@
 """Tripartite synapses: a presynaptic train, its synapse, and the astrocyte that listens and answers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from astro_sim.astrocyte import AstrocyteParameters, integrator
-from astro_sim.brian_backend import BACKENDS, SCHEDULE, brian_target, run
+from astro_sim.brian_backend import BACKENDS, SCHEDULE, Rows, brian_target, run
 from astro_sim.errors import InputError
 from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
-from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_dataset, recorded
+from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_template
+from astro_sim.recorder import Recorder, recorder, recording_of
 from astro_sim.reference import solve_tripartite
 from astro_sim.spike_trains import SpikeTrains, given_trains, poisson_trains, regular_trains
 from astro_sim.synapse import CLEFT_RELEASE, SYNAPSE_EQUATIONS, SynapseParameters, release
@@ -32,8 +34,6 @@ RECORDED = (
 RATES = tuple(np.geomspace(0.1, 100, 12).round(3))
 COUNTERS = "n_spikes : 1\nreleased : 1\nn_events : 1\n"
 
-Run = tuple[NDArray[np.float64], dict[str, Any], str | None]
-
 
 def simulate_tripartite(
     synapse: SynapseParameters | None = None,
@@ -50,6 +50,7 @@ def simulate_tripartite(
     record_dt: float = 0.1,
     backend: str = "brian2",
     seed: int = 0,
+    out: str | Path | None = None,
 ) -> xr.Dataset:
     """Simulate independent tripartite synapses, one astrocyte each, all at once.
 
@@ -71,12 +72,15 @@ def simulate_tripartite(
         ``"brian2"``, ``"brian2-standalone"``, or ``"scipy"``: the slow adaptive reference, without noise.
     seed : int
         Fixes the trains and the channel noise.
+    out : path, optional
+        Stream the rows to this NetCDF file as they come, instead of holding them in memory.
 
     Returns
     -------
     xarray.Dataset
         ``calcium``, ``ip3``, ``h``, … with dimensions (time, synapse), and the coordinate ``rate_hz``
-        of each synapse (the realised rate, for given spike times). A value at a spike is the one before it.
+        of each synapse (the realised rate, for given spike times). A value at a spike is the one before it. With
+        `out`, opened lazily from the file.
 
     Raises
     ------
@@ -96,25 +100,27 @@ def simulate_tripartite(
     check_times(duration, dt, record_dt)
     model.check_step(dt)
     trains, rates = _trains(rate_hz, spike_times, train, trials, duration, dt, seed)
-    if backend == "scipy":
-        time, variables, stopped = _run_scipy(model, trains, duration, record_dt)
-    else:
-        time, variables, stopped = _run_brian2(model, trains, duration, dt, record_dt, backend, seed)
-    return micro_dataset(
+    template = micro_template(
         "tripartite",
-        time,
-        variables,
+        RECORDED,
+        "synapse",
         {
             "synapse": ("synapse", np.arange(trains.size), {"units": "1"}),
             "rate_hz": ("synapse", rates, {"units": "Hz", "long_name": "presynaptic rate"}),
         },
         model,
         {"kind": train if spike_times is None else "spike_times", "trials": trials, "duration_s": duration},
-        stopped,
         seed=seed,
         dt_s=dt,
         backend=backend,
     )
+    path = Path(out) if out is not None else None
+    with recorder(template, path) as rows:
+        if backend == "scipy":
+            _run_scipy(model, trains, duration, record_dt, rows)
+        else:
+            _run_brian2(model, trains, duration, dt, record_dt, backend, seed, rows)
+    return recording_of(rows, path)
 
 
 def tripartite_objects(
@@ -142,12 +148,20 @@ def tripartite_objects(
         method=integrator(model.astrocyte),
         namespace=options["namespace"],
         clock=clock,
+        name="astrocytes",
     )
     cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (model.calcium, model.ip3))
     cells.h, cells.x_A = model.h, 1
-    source = b2.SpikeGeneratorGroup(trains.size, trains.synapse, trains.time * b2.second, clock=clock)
+    source = b2.SpikeGeneratorGroup(trains.size, trains.synapse, trains.time * b2.second, clock=clock, name="trains")
     synapses = b2.Synapses(
-        source, cells, SYNAPSE_EQUATIONS + "r_S : 1\n", on_pre=on_pre, method="exact", clock=clock, **options
+        source,
+        cells,
+        SYNAPSE_EQUATIONS + "r_S : 1\n",
+        on_pre=on_pre,
+        method="exact",
+        clock=clock,
+        name="synapses",
+        **options,
     )
     synapses.connect(i=np.arange(trains.size), j=np.arange(trains.size))
     synapses.x_S = 1
@@ -155,36 +169,40 @@ def tripartite_objects(
 
 
 def _run_brian2(
-    model: TripartiteModel, trains: SpikeTrains, duration: float, dt: float, record_dt: float, backend: str, seed: int
-) -> Run:
+    model: TripartiteModel,
+    trains: SpikeTrains,
+    duration: float,
+    dt: float,
+    record_dt: float,
+    backend: str,
+    seed: int,
+    rows: Recorder,
+) -> None:
     import brian2 as b2
 
     on_pre = release("Gamma_S_post") + CLEFT_RELEASE + "released_post += r_S\nn_spikes_post += 1"
-    with brian_target(backend, round(duration / dt), seed):
+    with brian_target(backend, round(duration / dt), seed, "tripartite", trains.size, model.equations()):
         clock = b2.Clock(dt * b2.second)
         objects = tripartite_objects(model, trains, clock, COUNTERS, on_pre, namespace=model.namespace())
-        cells = objects[0]
-        monitor = b2.StateMonitor(cells, [item.source for item in RECORDED], record=True, dt=record_dt * b2.second)
-        network = b2.Network(*objects, monitor)
+        recorded = Rows(objects[0], RECORDED, record_dt, rows)
+        network = b2.Network(*objects, recorded.object)
         network.schedule = SCHEDULE
-        stopped = run(network, duration, dt, cells, "C")
-        values = {item.source: np.asarray(getattr(monitor, item.source)).T / SI[item.unit] for item in RECORDED}
-        return np.asarray(monitor.t), recorded(RECORDED, values, "synapse"), stopped
+        rows.stopped = run(network, duration, dt, objects[0], "C")
+        recorded.finish()
 
 
-def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float) -> Run:
+def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float, rows: Recorder) -> None:
     time: NDArray[np.float64] = np.linspace(0, duration, round(duration / record_dt) + 1)
-    rows: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
+    columns: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
     for number in range(trains.size):
         spikes = trains.of(number)
         states, released, crossings = solve_tripartite(spikes, model, time)
         before = np.searchsorted(spikes, time - 1e-9)
         states |= {"n_spikes": before.astype(float), "released": np.append(0.0, np.cumsum(released))[before]}
         states["n_events"] = np.searchsorted(crossings, time).astype(float)
-        for name, row in rows.items():
-            row.append(states[name])
-    values = {name: np.column_stack(row) for name, row in rows.items()}
-    return time, recorded(RECORDED, values, "synapse"), None
+        for name, column in columns.items():
+            column.append(states[name])
+    rows.extend(time, {item.name: np.column_stack(columns[item.source]) for item in RECORDED})
 
 
 def _trains(

@@ -258,7 +258,7 @@ def test_scipy_stops_where_the_state_diverges_and_keeps_its_rows():
 
 def test_scipy_keeps_its_rows_when_interrupted(monkeypatch):
     """Ctrl-C after 40 rows of one long piece without edges, as in the first pause of the protocol."""
-    from astro_sim.macro_recorder import Recorder
+    from astro_sim.recorder import Recorder
 
     add, told = Recorder.add, []
 

@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(
 @pytest.mark.parametrize("n_pre", [None, 2])
 def test_program_takes_the_same_steps(n_pre, tmp_path, monkeypatch):
     """The same scheme in another order of operations: 1e-13 relative, on a gaussian ring."""
-    monkeypatch.setattr("astro_sim.macro_standalone.BUILDS", tmp_path)
+    monkeypatch.setattr("astro_sim.standalone.BUILDS", tmp_path)
     p = MacroParameters(3, n_pre=n_pre, coupling_kernel="gaussian", border="periodic", coupling=0.08)
     protocol = stp_cycles(2, 6, 2, np.linspace(1, 0.2, p.n_inputs))
     first, second = (simulate_macro(p, protocol, backend=name) for name in ("brian2", "brian2-standalone"))

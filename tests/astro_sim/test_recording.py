@@ -32,7 +32,7 @@ def test_round_trip(recording, tmp_path):
 @pytest.mark.parametrize("backend", ["brian2", "scipy"])
 def test_streamed_rows_are_the_rows_in_memory(tmp_path, monkeypatch, backend):
     """Blocks of 7 rows, so that several are appended and the last is partial."""
-    monkeypatch.setattr("astro_sim.macro_recorder.BLOCK_BYTES", 7 * 8 * 30)
+    monkeypatch.setattr("astro_sim.recorder.BLOCK_BYTES", 7 * 8 * 31)
     simulate_macro(protocol=SHORT, out=tmp_path / "s.nc", record_dt=0.1, backend=backend).close()
     held, streamed = simulate_macro(protocol=SHORT, record_dt=0.1, backend=backend), load_recording(tmp_path / "s.nc")
     held.attrs["created"] = streamed.attrs["created"]
@@ -55,7 +55,7 @@ def test_interrupt_leaves_a_readable_file(tmp_path):
     """SIGINT in the middle of a run that would last minutes: the rows so far are in the file."""
     code = (
         "import numpy as np; from astro_sim import simulate_macro; from astro_sim.protocols import stp_cycles;"
-        "from astro_sim.macro_recorder import Recorder; add = Recorder.add\n"
+        "from astro_sim.recorder import Recorder; add = Recorder.add\n"
         "def told(self, time, state):\n"
         "    if time == 20: print('running', flush=True)\n"
         "    return add(self, time, state)\n"
@@ -85,9 +85,9 @@ def test_damaged_files_are_refused(recording, tmp_path):
     (tmp_path / "text.nc").write_text("not a recording")
     recording.drop_vars("p_long").to_netcdf(tmp_path / "less.nc", engine="h5netcdf")
     recording.drop_attrs().to_netcdf(tmp_path / "bare.nc", engine="h5netcdf")
-    recording.isel(time=[0]).to_netcdf(tmp_path / "one.nc", engine="h5netcdf")
+    recording.isel(time=[]).to_netcdf(tmp_path / "none.nc", engine="h5netcdf")
     recording.where(recording.time < 1).to_netcdf(tmp_path / "nan.nc", engine="h5netcdf")
-    for name in ("cut", "text", "less", "bare", "one", "nan", "absent"):
+    for name in ("cut", "text", "less", "bare", "none", "nan", "absent"):
         with pytest.raises(InputError, match=r"^recording: ") as caught:
             load_recording(tmp_path / f"{name}.nc")
         assert "\n" not in str(caught.value), name

@@ -32,7 +32,6 @@ def simulate(
 
     from astro_sim.experiment import Experiment
     from astro_sim.macro_parameters import LatchingWarning
-    from astro_sim.recording import save_recording
 
     console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)
@@ -40,8 +39,6 @@ def simulate(
         warnings.simplefilter("ignore")  # why a run stopped is in its attributes
         warnings.simplefilter("always", LatchingWarning)
         recording = experiment.run(path)
-        if model != "macro":
-            save_recording(recording, path)
     for warning in caught:
         console.print(f"[yellow]warning:[/] {warning.message}")
     console.print(f"recording: {path}")

@@ -1,0 +1,48 @@
+"""Programs that Brian2's C++ standalone mode has built: a model that was built before is not compiled again."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+BUILDS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmaat" / "brian2-standalone"
+
+
+@contextmanager
+def program(*structure: Any) -> Iterator[None]:
+    """Run the Brian2 objects made inside the block as a C++ program, whose results are gone after the block.
+
+    Programs of one `structure` share a folder, where only what has changed is compiled. A folder that another
+    process uses is passed over for the next one.
+    """
+    import brian2 as b2
+
+    lock, folder = _free_folder(sha256(repr(structure).encode()).hexdigest()[:16])
+    with lock:
+        b2.set_device("cpp_standalone", directory=str(folder), build_on_run=True)
+        try:
+            yield
+        finally:
+            b2.device.reinit()
+            b2.set_device("runtime")
+            shutil.rmtree(folder / "results", ignore_errors=True)
+
+
+def _free_folder(name: str) -> tuple[FileLock, Path]:
+    """A folder for the program and the lock that is held on it."""
+    for number in count():
+        folder = BUILDS / f"{name}-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        return lock, folder
+    raise AssertionError("count() does not end")
