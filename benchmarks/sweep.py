@@ -17,8 +17,8 @@ from astro_sim.experiment import Experiment
 from astro_sim.provenance import replacing, timestamp, versions
 from astro_sim.sweep import Sweep
 
-BASE = Experiment(settings={"n_neurons": "32", "coupling": "0.02", "n_cycles": "4", "record_dt": "5 s"})
-POINTS = (2, 14)
+BASE = Experiment(settings={"n_neurons": "32", "coupling": "0.02", "n_cycles": "12", "record_dt": "5 s"})
+POINTS = (2, 8)
 
 
 def wall(points: int, workers: int) -> float:

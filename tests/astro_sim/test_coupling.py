@@ -126,3 +126,9 @@ def test_large_transport_needs_no_large_matrix():
 def test_arguments_that_cannot_be_used_name_the_field(arguments, field):
     with pytest.raises(InputError, match=f"^{field}: "):
         DistanceCoupling((3,), (3,), 1.0, 1.0, **arguments)
+
+
+@pytest.mark.parametrize("kernel", [lambda d: 1.0, lambda d: d[:1], lambda d: np.full_like(d, np.nan)])
+def test_kernels_of_another_shape_are_refused(kernel):
+    with pytest.raises(InputError, match=r"^kernel: "):
+        DistanceCoupling((3,), (3,), 1.0, 1.0, kernel)

@@ -55,6 +55,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--model", "network", "--set", "seed=3"], "--seed"),
         (["--set", "out=a.nc"], "--out"),
         (["--set", "initial=1"], "initial"),
+        (["--model", "tripartite", "--set", "synapse=1"], "synapse"),
         (["--set", "protocol=poisson", "--set", "amplitude=1,2"], "amplitude"),
         (["--set", "protocol=spike_times", "--set", "times_s=1,2,3"], "protocol"),
         (["--model", "ring", "--set", "shape=2.5"], "shape"),

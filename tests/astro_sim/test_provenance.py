@@ -71,3 +71,10 @@ def test_versions_name_the_packages_that_decide_a_result() -> None:
     import numpy
 
     assert versions()["numpy"] == numpy.__version__
+
+
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    said = r"^output: got '.*/file/a\.nc', expected a path that can be written"
+    with pytest.raises(InputError, match=said), replacing(tmp_path / "file" / "a.nc"):
+        pass

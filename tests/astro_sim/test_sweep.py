@@ -17,7 +17,7 @@ from distributed import LocalCluster
 
 from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
-from astro_sim.sweep import Sweep
+from astro_sim.sweep import Sweep, _key
 
 BASE = Experiment(settings={"n_cycles": "1", "cycle_s": "4 s", "on_s": "2 s"}, backend="scipy", seed=3)
 
@@ -201,6 +201,13 @@ def test_a_step_that_cannot_be_is_refused_before_anything_is_started(tmp_path, m
     with pytest.raises(InputError, match=r"^dt: "):
         Sweep.grid(Experiment(model), {"dt": "5", "record_dt": "5"}).run(tmp_path / "s.nc", scheduler="nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_other_code_are_not_used(monkeypatch):
+    key = _key(BASE)
+    assert key == _key(BASE) != _key(Experiment(settings=BASE.settings, backend="scipy", seed=4))
+    monkeypatch.setattr("astro_sim.sweep.code_sha256", lambda: "other")
+    assert key != _key(BASE)
 
 
 def test_units_of_nested_constants_are_found():

@@ -152,6 +152,20 @@ def test_mean_probability_under_poisson_releases() -> None:
         assert float(modulated_probability(synapse, g, rate)) == pytest.approx(measured, rel=0.03)
 
 
+def test_the_mean_field_of_releases_misses_their_jumps() -> None:
+    """U_0 by the mean field, written out, is as in the oracle (3 digits) and far below the exact Poisson mean."""
+    oracle, s, g = ORACLES["gliotransmitter_release"], SynapseParameters(), GliotransmissionParameters()
+    for rate, expected, exact in zip(
+        oracle["rate_hz"], oracle["mean_field_probability"], oracle["mean_probability"], strict=True
+    ):
+        store = g.Omega_A / (g.Omega_A + g.U_A * rate)
+        binding = s.O_G * g.rho_e * g.G_T * g.U_A * store / g.Omega_e * rate
+        mean_field = s.U_0_star * s.Omega_G / (s.Omega_G + binding)
+        assert mean_field == pytest.approx(expected, abs=6e-4)
+        assert float(modulated_probability(s, g, rate)) > 1.2 * mean_field
+        assert exact > 1.2 * mean_field
+
+
 def test_poisson_trains_have_their_rate_and_seed() -> None:
     rates = np.array([0.5, 5.0, 50.0])
     trains = poisson_trains(np.repeat(rates, 50), 40.0, 1e-3, seed=2)
