@@ -1,5 +1,6 @@
 """Language modelling: the next token from the tokens before it, and nothing after."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,9 +9,31 @@ from torch import Tensor, nn
 
 from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
-from rmaat.heads import Prediction
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
+
+NOT_SCORED = -100  # PyTorch's label of what `cross_entropy` leaves out
+
+
+@dataclass
+class NextTokens:
+    """Logits (batch, length, vocab_size), or where labels were given the mean loss in nats a token."""
+
+    logits: Tensor | None = None
+    loss: Tensor | None = None
+
+
+class SegmentLoss(nn.Module):
+    """Summed cross-entropy of one segment, taken in float32: the segment's logits live no longer than its replay."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, memory: Tensor, features: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
+        """A scalar in nats; targets (batch, n) are token ids or `NOT_SCORED`."""
+        logits = self.head(features).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=NOT_SCORED, reduction="sum")
 
 
 class RMAATForCausalLM(Pretrained):
@@ -33,7 +56,7 @@ class RMAATForCausalLM(Pretrained):
         self.config = self.model.config
         self.head = nn.Linear(config.dim, config.vocab_size)
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> NextTokens:
         """Predict every next token.
 
         Parameters
@@ -48,16 +71,18 @@ class RMAATForCausalLM(Pretrained):
 
         Returns
         -------
-        Prediction
-            Logits (batch, length, vocab_size) and the mean loss in nats a token.
+        NextTokens
+            The logits; or with labels the loss alone, formed segment by segment inside what AMRB replays, so
+            that the logits of one segment are all that is ever kept.
         """
-        logits = self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1))
         if labels is None:
-            return Prediction(logits)
+            return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))
+        targets = F.pad(labels[:, 1:], (0, 1), value=NOT_SCORED)
         if lengths is not None:
-            seen = torch.arange(labels.shape[1], device=labels.device) < lengths.to(labels.device)[:, None]
-            labels = labels.masked_fill(~seen, -100)
-        return Prediction(logits, F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten()))
+            scored = torch.arange(1, labels.shape[1] + 1, device=labels.device) < lengths.to(labels.device)[:, None]
+            targets = targets.masked_fill(~scored, NOT_SCORED)
+        losses = self.model(inputs, lengths, SegmentLoss(self.head), targets).outputs
+        return NextTokens(loss=torch.stack(losses).sum() / targets.ne(NOT_SCORED).sum().clamp_min(1))
 
     @torch.no_grad()
     def generate(

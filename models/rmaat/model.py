@@ -21,7 +21,7 @@ from rmaat_bridge.kernel import AstrocyticKernel
 from rmaat_bridge.response import PresynapticResponse
 from rmaat_bridge.schedule import RetentionSchedule
 
-Reduce = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Reduce = Callable[..., Tensor]
 
 
 class Readout(NamedTuple):
@@ -110,7 +110,13 @@ class RMAATModel(Pretrained):
         """`astrocytic_table()` of each block."""
         return [block.attention.astrocytic_table() for block in self.blocks]
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None, reduce: Reduce | None = None) -> Readout:
+    def forward(
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        reduce: Reduce | None = None,
+        targets: Tensor | None = None,
+    ) -> Readout:
         """Read whole sequences.
 
         Parameters
@@ -122,7 +128,10 @@ class RMAATModel(Pretrained):
         reduce : callable, optional
             Maps a segment's new memory (batch, memory_tokens, dim), features (batch, n, dim) and mask
             (batch, n) or None to what is kept of them; runs inside the replayed part, so that a small result
-            costs little memory.
+            costs little memory. The parameters of a module get their gradients.
+        targets : Tensor, optional
+            What is to be compared with the features, (batch, length, ...): cut like the inputs, the fourth
+            argument of `reduce`.
         """
         batch, length = inputs.shape[:2]
         self._check(inputs)
@@ -136,22 +145,31 @@ class RMAATModel(Pretrained):
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
+        wanted = (None,) * len(pieces) if targets is None else targets.split(size, dim=1)
         retention = self.memory.shares(segments, len(pieces))
         factors = self.memory.factors(retention)
 
         def step(
-            memory: Tensor, factor: Tensor, some: Tensor, mask: Tensor | None, *shared: Tensor | None
+            memory: Tensor,
+            factor: Tensor,
+            some: Tensor,
+            mask: Tensor | None,
+            target: Tensor | None,
+            *shared: Tensor | None,
         ) -> tuple[Tensor, Tensor]:
             memory, features = self.step(memory, factor, some, mask, *shared)
-            return memory, features if reduce is None else reduce(memory, features, mask)
+            if reduce is None:
+                return memory, features
+            compared = () if target is None else (target,)
+            return memory, reduce(memory, features, mask, *compared)
 
-        steps: list[Segment] = list(zip(factors, pieces, masks, strict=True))
+        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, strict=True))
         memory, outputs = recur(
             step,
             self.memory.initial.expand(batch, -1, -1),
             steps,
             self.tables(),
-            list(self.parameters()),
+            [*self.parameters(), *(reduce.parameters() if isinstance(reduce, nn.Module) else ())],
             self.config.every_k if self.config.backprop == "amrb" else None,
         )
         return Readout(outputs, memory, retention)

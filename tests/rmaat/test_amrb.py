@@ -1,5 +1,7 @@
 """AMRB against plain backpropagation through time: same gradients, less memory."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -206,6 +208,11 @@ def test_distributed_data_parallel_in_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_distributed_data_parallel_in_two_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(ddp_gradients, (2, str(tmp_path)), nprocs=2)
+    ranks = [subprocess.Popen([sys.executable, __file__, str(rank), "2", str(tmp_path)]) for rank in range(2)]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     for rank in range(2):
         assert_same(torch.load(tmp_path / f"2-{rank}.pt", weights_only=True), single_gradients())
+
+
+if __name__ == "__main__":
+    ddp_gradients(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

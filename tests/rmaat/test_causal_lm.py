@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from astro_sim.errors import InputError
 from rmaat import RMAATConfig, RMAATForCausalLM
+from rmaat.peak_memory import PeakMemory
 
 SMALL = {"vocab_size": 16, "dim": 16, "segment_length": 8, "memory_tokens": 3, "causal": True}
 MIXERS = {
@@ -84,6 +85,43 @@ def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int) -> None:
         found.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in found[1].items():
         assert (found[0][name] - gradient).abs().max() <= 1e-10 * gradient.abs().max(), name
+
+
+@pytest.mark.parametrize("length", [1, 12])
+def test_one_token_has_no_loss(length: int) -> None:
+    """Nothing follows it: the mean over no token is 0, and its gradients are finite."""
+    model, tokens = language_model(), torch.ones(2, length, dtype=torch.long)
+    loss = model(tokens, torch.tensor([1, 1]), tokens).loss
+    loss.backward()
+    assert loss == 0
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_labels_of_minus_100_are_not_scored() -> None:
+    model = language_model()
+    tokens = torch.randint(1, 16, (2, 20))
+    labels = tokens.clone()
+    labels[:, 3:11] = -100
+    logits = model(tokens).logits[:, :-1].flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten())
+    torch.testing.assert_close(model(tokens, None, labels).loss.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_logits_of_one_segment_at_a_time_are_alive() -> None:
+    """With 2000 words the logits are most of the memory: BPTT keeps those of all segments, AMRB of one."""
+    peaks = {}
+    for backprop in ("amrb", "bptt"):
+        for segments in (2, 16):
+            torch.manual_seed(0)
+            model = RMAATForCausalLM(RMAATConfig(**SMALL | {"vocab_size": 2000, "backprop": backprop}))
+            tokens = torch.randint(1, 2000, (8, 8 * segments))
+            with PeakMemory() as memory:
+                model(tokens, None, tokens).loss.backward()
+            peaks[backprop, segments] = memory.peak
+    all_logits = 8 * 8 * 16 * 2000 * 4  # bytes
+    assert peaks["bptt", 16] >= all_logits
+    assert peaks["amrb", 16] <= all_logits / 3
+    assert peaks["amrb", 16] <= 1.15 * peaks["amrb", 2]
 
 
 def test_it_learns_a_repeated_text() -> None:
