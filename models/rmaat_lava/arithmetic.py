@@ -31,8 +31,8 @@ OCTAVE_BITS = 4
 
 def saturate(x: Integers, place: str, counts: Counter) -> Integers:
     """Cut to ±(2^23 - 1); the number of values cut is added to ``counts[place]``."""
-    if x.size and (x.max() > LIMIT or x.min() < -LIMIT):
-        counts[place] += int(np.count_nonzero(np.abs(x) > LIMIT))
+    if cut := np.count_nonzero(np.abs(x) > LIMIT):
+        counts[place] += int(cut)
         return np.clip(x, -LIMIT, LIMIT)
     return x
 
@@ -48,16 +48,25 @@ def round_shift(x: Integers, shift: ArrayLike) -> Integers:
     shift = np.asarray(shift, dtype=np.int64)
     if x.dtype.kind == "f":
         return _rounded_up(x * np.ldexp(1.0, -shift))
+    if shift.size == 1 and shift.ndim <= x.ndim:  # many times a token on Lava: a third of the general form's time
+        bits = shift.item()
+        return (x + (1 << bits >> 1)) >> bits if bits > 0 else x << -bits
     right = np.maximum(shift, 0)
     half = (np.int64(1) << right) >> 1
     return ((x << np.maximum(-shift, 0)) + half) >> right
 
 
-def multiply_shift(x: Integers, multiplier: Integers, shift: ArrayLike) -> Integers:
+def multiply_shift(x: Integers, multiplier: Integers | int, shift: ArrayLike) -> Integers:
     """``x * multiplier * 2**-shift``, halves rounded up."""
     if x.dtype.kind == "f":
         return _rounded_up(x * (multiplier * np.ldexp(1.0, -np.asarray(shift, np.int64))))
     return round_shift(x * multiplier, shift)
+
+
+def factor_of(x: float) -> tuple[int, int]:
+    """15-bit multiplier and shift of a positive number, within 2^-15 of it."""
+    shift = MULTIPLIER_BITS - 1 - int(np.floor(np.log2(x)))
+    return round(x * 2.0**shift), shift
 
 
 def _rounded_up(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from lava.proc.monitor.process import Monitor
 
 from rmaat_lava.processes.classifier import AstromorphicLayer, Embedding, MemoryRetention, ReadOut
 from rmaat_lava.program import Program, rebuild, time_steps
-from rmaat_lava.worker import simulate
+from rmaat_lava.worker import record
 
 
 class ClassifierNetwork:
@@ -70,18 +69,13 @@ def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
     lengths = arrays["lengths"]
     network = ClassifierNetwork(program, [row[:n] for row, n in zip(arrays["inputs"], lengths, strict=True)])
     steps = time_steps(program, lengths)
-    monitors = {}
-    for name, target in network.probes().items() if settings["probe"] else ():
-        monitors[name] = Monitor()
-        monitors[name].probe(target, steps)
-    seconds = simulate(network.embedding, steps, "fixed_pt")
+    probes = network.probes() if settings["probe"] else {}
+    recorded, seconds = record(network.embedding, steps, "fixed_pt", probes)
     outputs = {
         "seconds_per_step": np.array(seconds / steps),
         "logits": network.readout.logits.get().astype(np.int64),
         "saturated": np.array(network.saturated()),
     }
-    for name, monitor in monitors.items():
-        (recorded,) = next(iter(monitor.get_data().values())).values()
-        outputs[f"probe.{name}"] = np.asarray(recorded).astype(np.int64)
+    outputs |= {f"probe.{name}": np.asarray(values).astype(np.int64) for name, values in recorded.items()}
     network.embedding.stop()
     return outputs

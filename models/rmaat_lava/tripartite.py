@@ -10,7 +10,7 @@ import numpy as np
 
 from astro_sim.functions import FUNCTIONS
 from astro_sim.macro_parameters import MacroParameters
-from rmaat_lava.arithmetic import Integers, multiply_shift, round_shift, saturate
+from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, factor_of, multiply_shift, round_shift, saturate
 
 State = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """s, p_short, p_long, gain, calcium."""
@@ -19,7 +19,6 @@ STATE_EXPONENT = 21
 """States lie within ±4."""
 MESSAGE_EXPONENT = 14
 """Messages θθ, g, ψ(p) and arguments of the tables."""
-RATE_BITS = 15
 
 
 class Unit:
@@ -44,8 +43,8 @@ class Unit:
         arguments = np.arange(-4 * 2**MESSAGE_EXPONENT, 4 * 2**MESSAGE_EXPONENT + 1) / 2.0**MESSAGE_EXPONENT
         self.tables = {name: _message(getattr(self, name)(arguments)) for name in ("psi", "kappa")}
         self.tables["g"] = _message(parameters.gain * self.g(arguments))
-        self.integer_rates = {name: _factor(rate / leaks[name]) for name, rate in self.rates.items()}
-        self.integer_leaks = {name: _factor(rate) for name, rate in self.rates.items()}
+        self.integer_rates = {name: factor_of(rate / leaks[name]) for name, rate in self.rates.items()}
+        self.integer_leaks = {name: factor_of(rate) for name, rate in self.rates.items()}
         self.integer_transport = _message(self.transport)
         self.integer_drive = int(_message(np.array(parameters.drive)))
 
@@ -90,7 +89,7 @@ class Unit:
         """
         half_state, half_message = 0.5 * 2.0**-STATE_EXPONENT, 0.5 * 2.0**-MESSAGE_EXPONENT
         looked_up = 2 * half_message  # argument and value, slopes at most 1
-        relative = 2 * 2.0**-RATE_BITS * 2.0  # gain and leak, of a state of at most 2
+        relative = 2 * 2.0**-MULTIPLIER_BITS * 2.0  # gain and leak, of a state of at most 2
         rounding = {name: half_state / rate + relative for name, rate in self.rates.items()}
         load = float(np.abs(self.transport).sum(1).max())
         matrix = half_message * (self.synapses + 2)
@@ -111,12 +110,6 @@ def _message(x: np.ndarray) -> Integers:
     return np.asarray(np.rint(x * 2.0**MESSAGE_EXPONENT), np.int64)
 
 
-def _factor(x: float) -> tuple[int, int]:
-    """15-bit multiplier and shift of a positive number."""
-    shift = RATE_BITS - 1 - int(np.floor(np.log2(x)))
-    return round(x * 2.0**shift), shift
-
-
 def run_unit(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Job of the child process: states after every step for a drive θ(x_i) θ(x_j).
 
@@ -128,19 +121,14 @@ def run_unit(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
         ``parameters`` (fields of MacroParameters), ``dt``, ``tag``.
     """
     from lava.proc.io.source import RingBuffer
-    from lava.proc.monitor.process import Monitor
 
     from rmaat_lava.processes.astrocyte import TripartiteUnit
-    from rmaat_lava.worker import simulate
+    from rmaat_lava.worker import record
 
     unit = Unit(MacroParameters(**settings["parameters"]), settings["dt"])
-    steps = arrays["pair"].shape[1]
-    source, process = RingBuffer(data=arrays["pair"]), TripartiteUnit(unit, name="tripartite")
-    source.s_out.connect(process.pair_in)
-    monitors = {name: Monitor() for name in ("s", "p_short", "p_long")}
-    for name, monitor in monitors.items():
-        monitor.probe(getattr(process, name), steps)
-    simulate(process, steps, settings["tag"])
-    recorded = {name: next(iter(monitor.get_data().values()))[name] for name, monitor in monitors.items()}
+    process = TripartiteUnit(unit, name="tripartite")
+    RingBuffer(data=arrays["pair"]).s_out.connect(process.pair_in)
+    probes = {name: getattr(process, name) for name in ("s", "p_short", "p_long")}
+    recorded, _ = record(process, arrays["pair"].shape[1], settings["tag"], probes)
     process.stop()
     return recorded

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,29 @@ def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None
         _report(actors)
         raise
     return time.perf_counter() - start
+
+
+def record(process: Any, steps: int, tag: str, probes: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], float]:
+    """`simulate`, with Vars and OutPorts watched by Monitors; the caller stops the network.
+
+    Returns
+    -------
+    dict of str to array of shape (steps, ...)
+        By the names of `probes`.
+    float
+        Seconds that the steps took.
+    """
+    from lava.proc.monitor.process import Monitor
+
+    monitors = {}
+    for name, target in probes.items():
+        monitors[name] = Monitor()
+        monitors[name].probe(target, steps)
+    seconds = simulate(process, steps, tag)
+    recorded = {}
+    for name, monitor in monitors.items():
+        (recorded[name],) = next(iter(monitor.get_data().values())).values()
+    return recorded, seconds
 
 
 def _watch_models(actors: list) -> None:

@@ -145,7 +145,6 @@ class _Model(PyLoihiProcessModel):
         self.size, self.first = self.program.segment_length, self.program.memory_tokens
         self.places = self.program.places
         self.counts: Counter = Counter()
-        self.matrices: dict[int, Integers] = {}
 
     def slot(self) -> tuple[int, int]:
         """Phase and step within the phase, from 0."""
@@ -153,8 +152,7 @@ class _Model(PyLoihiProcessModel):
 
     def dense(self, linear: Linear, x: Integers, place: str) -> Integers:
         """A linear layer on one token."""
-        matrix = self.matrices.setdefault(id(linear), linear.weight.astype(np.int64))
-        return linear.rescale(x @ matrix, place, self.counts)
+        return linear.rescale((x @ linear.matrix).astype(np.int64), place, self.counts)
 
     def count(self) -> None:
         """Publish the number of saturated values."""
