@@ -25,7 +25,8 @@ class RMAATConfig(BaseModel):
 
     vocab_size: int = Field(default=256, ge=2)  # token ids, 0 is padding
     num_labels: int = Field(default=2, ge=2)
-    input_kind: Literal["tokens", "features"] = "tokens"  # features: real vectors of `input_dim`
+    # levels: ids are the ordered levels of one quantity (grey, sound); features: real vectors of `input_dim`
+    input_kind: Literal["tokens", "levels", "features"] = "tokens"
     input_dim: int = Field(default=1, ge=1)
 
     dim: int = Field(default=64, ge=1)
@@ -36,6 +37,9 @@ class RMAATConfig(BaseModel):
 
     segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
     memory_tokens: int = Field(default=16, ge=0)
+    stem_layers: int = Field(default=0, ge=0, le=12)  # dilated convolutions inside a segment, before the blocks
+    stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
+    stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place
     backprop: Literal["amrb", "bptt"] = "amrb"
     every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
 
@@ -47,6 +51,7 @@ class RMAATConfig(BaseModel):
     astrocytic: bool = True  # H_astro
     retention: bool = True  # memory scaled by RF(t, T)
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
+    trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
@@ -66,15 +71,33 @@ class RMAATConfig(BaseModel):
             raise InputError("heads", self.heads, f"a divisor of dim = {self.dim}")
         return self
 
+    @model_validator(mode="after")
+    def _stem_is_possible(self) -> RMAATConfig:
+        if self.stem_kernel % 2 == 0:
+            raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
+        if self.causal and self.has_stem:
+            raise InputError("stem_layers", self.stem_layers, "0, and stem_stride 1, in a causal model")
+        return self
+
     @property
     def head_dim(self) -> int:
         """Width of one head."""
         return self.dim // self.heads
 
     @property
+    def has_stem(self) -> bool:
+        """Whether convolutions or a merging of tokens come before the blocks."""
+        return self.stem_layers > 0 or self.stem_stride > 1
+
+    @property
+    def token_places(self) -> int:
+        """Places that the tokens of a full segment take in the blocks."""
+        return -(-self.segment_length // self.stem_stride)
+
+    @property
     def segment_tokens(self) -> int:
         """N, the places of a full segment: memory, tokens and, if causal, the memory's write places."""
-        return self.memory_tokens * (1 + self.causal) + self.segment_length
+        return self.memory_tokens * (1 + self.causal) + self.token_places
 
     def with_bio(self) -> RMAATConfig:
         """This configuration with the bio-parameters written out , the packaged reference if none."""

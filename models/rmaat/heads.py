@@ -30,6 +30,9 @@ class RMAATForSequenceClassification(Pretrained):
 
     logits = W_c sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c
 
+    The means of layer-normed features hardly differ from sample to sample; with `trace_norm` each entry of the
+    trace is centred and scaled by its batch's statistics (in evaluation by their running means).
+
     Parameters
     ----------
     config : RMAATConfig
@@ -39,6 +42,7 @@ class RMAATForSequenceClassification(Pretrained):
         super().__init__()
         self.model = RMAATModel(config)
         self.config = self.model.config
+        self.trace_norm = nn.BatchNorm1d(2 * config.dim, affine=False) if config.trace_norm else None
         self.classifier = nn.Linear(2 * config.dim, config.num_labels)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
@@ -53,11 +57,17 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        return prediction(self.classifier(trace(self.model, inputs, lengths)), labels)
+        return prediction(self._read(trace(self.model, inputs, lengths), self.training and len(inputs) > 1), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
-        return Stream(self.model, batch, self.classifier)
+        return Stream(self.model, batch, self._read)
+
+    def _read(self, trace: Tensor, batch_statistics: bool = False) -> Tensor:
+        if (norm := self.trace_norm) is not None:
+            mean, variance = norm.running_mean, norm.running_var
+            trace = F.batch_norm(trace, mean, variance, training=batch_statistics, momentum=0.1, eps=norm.eps)
+        return self.classifier(trace)
 
 
 class RMAATForSequencePairClassification(Pretrained):

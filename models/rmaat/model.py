@@ -16,6 +16,7 @@ from rmaat.block import Block
 from rmaat.config import RMAATConfig
 from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
+from rmaat.stem import ConvolutionalStem, LevelEmbedding
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.kernel import AstrocyticKernel
 from rmaat_bridge.response import PresynapticResponse
@@ -47,9 +48,13 @@ class RMAATModel(Pretrained):
         bio = BioParameters.model_validate(config.bio)
         if config.input_kind == "tokens":
             self.embedding: nn.Module = nn.Embedding(config.vocab_size, config.dim)
+        elif config.input_kind == "levels":
+            self.embedding = LevelEmbedding(config.vocab_size, config.dim)
         else:
             self.embedding = nn.Linear(config.input_dim, config.dim)
-        self.position = nn.Parameter(torch.randn(config.segment_length, config.dim) * 0.5)
+        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout
+        self.stem = ConvolutionalStem(*sizes) if config.has_stem else None
+        self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         schedule = RetentionSchedule(bio.retention) if config.retention else None
         self.memory = Memory(
             config.memory_tokens,
@@ -82,15 +87,18 @@ class RMAATModel(Pretrained):
         Returns
         -------
         memory, features : Tensor
-            (batch, memory_tokens, dim) and (batch, n, dim).
+            (batch, memory_tokens, dim) and (batch, n, dim), n / stem_stride with a stem.
         """
-        count, n = memory.shape[1], inputs.shape[1]
+        tokens = self.embed(inputs, mask=mask)
+        count, n = memory.shape[1], tokens.shape[1]
         scaled = self.memory.enter(memory, factor[:, None, None])
-        parts = [scaled + self.memory.identity, self.embed(inputs)]
+        parts = [scaled + self.memory.identity, tokens]
         if self.memory.write_identity is not None:
             parts.append(scaled + self.memory.write_identity)
         x = torch.cat(parts, dim=1)
-        places = None if mask is None else F.pad(mask, (count, x.shape[1] - count - n), value=True)
+        places = self.places(mask)
+        if places is not None:
+            places = F.pad(places, (count, x.shape[1] - count - n), value=True)
         for block, table in zip(self.blocks, tables, strict=True):
             x = block(x, table, places)
         new = x[:, x.shape[1] - count :] if self.memory.write_identity is not None else x[:, :count]
@@ -102,9 +110,16 @@ class RMAATModel(Pretrained):
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
         self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
-    def embed(self, inputs: Tensor, start: int = 0) -> Tensor:
-        """Embedded tokens or features with the positions from `start` on, (batch, n, dim)."""
-        return self.embedding(inputs) + self.position[start : start + inputs.shape[1]]
+    def embed(self, inputs: Tensor, start: int = 0, mask: Tensor | None = None) -> Tensor:
+        """Embedded tokens or features, through the stem, with the positions from `start` on, (batch, n, dim)."""
+        x = self.embedding(inputs)
+        if self.stem is not None:
+            x = self.stem(x, mask)
+        return x + self.position[start : start + x.shape[1]]
+
+    def places(self, mask: Tensor | None) -> Tensor | None:
+        """Which places of the blocks hold tokens, where `mask` (batch, n) says which tokens exist."""
+        return mask if mask is None or self.stem is None else self.stem.places(mask)
 
     def tables(self) -> list[Tensor | None]:
         """`astrocytic_table()` of each block."""
@@ -161,7 +176,7 @@ class RMAATModel(Pretrained):
             if reduce is None:
                 return memory, features
             compared = () if target is None else (target,)
-            return memory, reduce(memory, features, mask, *compared)
+            return memory, reduce(memory, features, self.places(mask), *compared)
 
         steps: list[Segment] = list(zip(factors, pieces, masks, wanted, strict=True))
         memory, outputs = recur(
@@ -175,7 +190,7 @@ class RMAATModel(Pretrained):
         return Readout(outputs, memory, retention)
 
     def _check(self, inputs: Tensor) -> None:
-        tokens = self.config.input_kind == "tokens"
+        tokens = self.config.input_kind != "features"
         if inputs.dim() != (2 if tokens else 3) or inputs.shape[1] == 0:
             allowed = "(batch, length >= 1)" if tokens else f"(batch, length >= 1, {self.config.input_dim})"
             raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")

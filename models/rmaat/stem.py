@@ -1,0 +1,72 @@
+"""What comes before the blocks: embedding of ordered levels, and convolutions over neighbouring tokens."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LevelEmbedding(nn.Module):
+    """Ids that are the ordered levels of one quantity: x = w u + b with u from -1 (id 1) to 1 (the last id).
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of ids, padding (0) included.
+    dim : int
+        Width of the model.
+    """
+
+    def __init__(self, vocab_size: int, dim: int) -> None:
+        super().__init__()
+        self.middle = vocab_size / 2
+        self.linear = nn.Linear(1, dim)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(batch, n) to (batch, n, dim)."""
+        ids = inputs.unsqueeze(-1).to(self.linear.weight.dtype)
+        return self.linear((ids - self.middle) / max(self.middle - 1, 1))
+
+
+class ConvolutionalStem(nn.Module):
+    """Merges `stride` neighbouring tokens into one place, then mixes places by dilated convolutions.
+
+    y_j = W [x_{js} ; ... ; x_{js + s - 1}] for s = stride > 1, then layer by layer
+    y <- LN(y + relu(W_i * y)), W_i a convolution of `kernel` places that lie 2^i apart, so that L layers see
+    (kernel - 1)(2^L - 1) + 1 places. A segment sees nothing beyond its ends: the memory stays all that passes
+    from one to the next. Tokens that do not exist count as zeros.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the model.
+    layers, kernel, stride : int
+        L, the odd number of places of a convolution, and s.
+    dropout : float
+        Probability of dropping an entry of a convolution's output, in training only.
+
+    Source: the doubling dilations are those of CDIL-CNN, arXiv 2201.02143.
+    """
+
+    def __init__(self, dim: int, layers: int, kernel: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.stride, self.dropout = stride, dropout
+        self.merge = nn.Linear(stride * dim, dim) if stride > 1 else None
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(dim, dim, kernel, padding="same", dilation=2**i) for i in range(layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(batch, n, dim) to (batch, ceil(n / stride), dim); `mask` is True at the tokens that exist."""
+        exists = None if mask is None else mask.unsqueeze(-1)
+        if self.merge is not None:
+            x = x if exists is None else x * exists
+            x = self.merge(F.pad(x, (0, 0, 0, -x.shape[1] % self.stride)).unflatten(1, (-1, self.stride)).flatten(2))
+            exists = None if mask is None else self.places(mask).unsqueeze(-1)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            seen = x if exists is None else x * exists
+            x = norm(x + F.dropout(F.relu(convolution(seen.mT)), self.dropout, self.training).mT)
+        return x
+
+    def places(self, mask: Tensor) -> Tensor:
+        """True at the places that hold a token, (batch, n) to (batch, ceil(n / stride))."""
+        return F.pad(mask, (0, -mask.shape[1] % self.stride)).unflatten(1, (-1, self.stride)).any(-1)
