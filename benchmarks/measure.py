@@ -19,7 +19,8 @@ from astro_sim.provenance import replacing, timestamp, versions
 def interleaved(cells: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
     """Run every cell once a round, so that other load on the machine meets all of them alike.
 
-    One round to warm up is not counted.
+    Every second round goes backwards, so that no cell always runs after the same other one. One round to warm
+    up is not counted.
 
     Returns
     -------
@@ -28,7 +29,7 @@ def interleaved(cells: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in cells}
     for number in range(rounds + 1):
-        for name, run in cells.items():
+        for name, run in list(cells.items())[:: -1 if number % 2 else 1]:
             wall, cpu = time.perf_counter(), time.process_time()
             run()
             if number:

@@ -1,15 +1,17 @@
 """RMAAT against its peers in one run: speed, memory, distance from the matrix products' own time, streaming.
 
-Every cell is a forward and a backward pass on random tokens; the rounds are interleaved and the ratios are those
-of the medians of CPU time, which other load on the machine hardly moves (wall time is in the JSON too). Peers of
-other packages need ``pip install linear-attention-transformer performer-pytorch
-recurrent-memory-transformer-pytorch``. Run ``python benchmarks/model.py --out runs/bench/model.json``.
+Every cell is a forward and a backward pass on random tokens; the rounds are interleaved, and every ratio is given
+for the medians of wall and of CPU time. On a machine that does nothing else wall time counts; beside other load,
+CPU time with ``--threads 1``. Peers of other packages need ``pip install linear-attention-transformer
+performer-pytorch recurrent-memory-transformer-pytorch``. The JSON is written after every group of measurements.
+Run ``python benchmarks/model.py --out runs/bench/model.json``.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -19,6 +21,8 @@ from peers import peer_steps
 
 from rmaat import RMAATConfig, RMAATForSequenceClassification, baseline_config
 from rmaat.peak_memory import training_step_peak
+
+SIZES: dict[str, Any] = {"dim": 256, "heads": 4, "layers": 4, "memory_tokens": 16}
 
 
 def training_step(config: RMAATConfig, inputs: torch.Tensor) -> Callable[[], None]:
@@ -59,102 +63,131 @@ def operations(config: RMAATConfig) -> float:
     return config.layers * (3 * d * d + 2 * d * f + mixing) * n / config.segment_length
 
 
-def stream(config: RMAATConfig, tokens: int) -> dict[str, float]:
-    """Resident memory and time of a segment over a stream, early against late."""
-    torch.manual_seed(0)
-    reader = RMAATForSequenceClassification(config).stream()
-    process, resident, times = psutil.Process(), [], []
-    for _ in range(tokens // config.segment_length):
-        piece = torch.randint(1, config.vocab_size, (1, config.segment_length))
-        start = time.process_time()
-        reader.feed(piece)
-        times.append(time.process_time() - start)
-        resident.append(process.memory_info().rss)
-    tenth = max(1, len(times) // 10)
-    early, late = (sorted(part)[len(part) // 2] for part in (times[tenth : 2 * tenth], times[-tenth:]))
+def configs(tokens: int) -> dict[str, RMAATConfig]:
+    """RMAAT and its baselines for sequences of `tokens`, at segments of 512 where the name has no number."""
+    whole = {name: baseline_config(name, tokens, **SIZES) for name in ("transformer", "linear", "ssm")}
+    rmt, rmt_2048 = (baseline_config("rmt", tokens, **SIZES, segment_length=n) for n in (512, 2048))
+    amrb, amrb_2048 = (baseline_config("rmaat", tokens, **SIZES, segment_length=n) for n in (512, 2048))
+    bptt = {"backprop": "bptt"}
     return {
-        "tokens": tokens,
-        "resident_growth": max(resident[tenth:]) / min(resident[tenth:]) - 1,
-        "latency_change": late / early - 1,
-        "segment_cpu_s": late,
+        "rmaat": amrb.model_copy(update=bptt),
+        "rmaat-amrb": amrb,
+        "rmaat-2048": amrb_2048.model_copy(update=bptt),
+        "rmt": rmt,
+        "rmt-2048": rmt_2048,
+        **whole,
     }
 
 
+def peers(options: argparse.Namespace) -> dict[str, Any]:
+    """Step times of RMAAT, its baselines, other packages and the matrix products; batch and length as asked."""
+    made = configs(options.tokens)
+    inputs = torch.randint(1, 256, (options.batch, options.tokens), generator=torch.Generator().manual_seed(0))
+    cells: dict[str, Callable[[], Any]] = {name: training_step(config, inputs) for name, config in made.items()}
+    packages, absent = peer_steps(SIZES | {"segment_length": 512}, inputs)
+    segments = options.tokens // 512
+    cells |= packages | {"matrix-products": matrix_products(made["rmaat"], options.batch, segments)}
+    timed = interleaved(cells, options.rounds)
+    compared = [
+        ("rmaat", "matrix-products"),
+        *((name, "rmaat") for name in ("rmt", *packages, "linear", "ssm")),
+        ("rmt-2048", "rmaat-2048"),
+        ("rmt", "rmaat-amrb"),
+        ("transformer", "rmaat-amrb"),
+        ("rmaat-amrb", "rmaat"),
+    ]
+    allowed = {name: operations(config) for name, config in made.items() if name != "ssm"}
+    allowed["rmaat-amrb"] *= 1 + (segments - 1) / segments / 3  # all segments but the last run forward once more
+    ratios = {}
+    for slow, fast in compared:
+        ratios[f"{slow} / {fast}"] = row = {
+            clock: timed[slow][clock]["median"] / timed[fast][clock]["median"] for clock in ("wall_s", "cpu_s")
+        }
+        if slow in allowed and fast in allowed:
+            row["operations"] = allowed[slow] / allowed[fast]
+        print(f"{f'{slow} / {fast}':52s}", " ".join(f"{clock} {value:.3f}" for clock, value in row.items()), flush=True)
+    return {"cells": timed, "ratios": ratios, "absent": absent}
+
+
+def flat(options: argparse.Namespace) -> dict[str, Any]:
+    """Cost of a token over the length of the sequence, batch 1, BPTT."""
+    config = configs(options.tokens)["rmaat"]
+    inputs = {tokens: torch.randint(1, 256, (1, tokens)) for tokens in options.flat_tokens}
+    timed = interleaved({str(n): training_step(config, some) for n, some in inputs.items()}, options.rounds)
+    cost = {n: {clock: timed[str(n)][clock]["median"] / n for clock in ("wall_s", "cpu_s")} for n in inputs}
+    for n, seconds in cost.items():
+        print(
+            f"{n} tokens: microseconds a token", {k: round(1e6 * value, 2) for k, value in seconds.items()}, flush=True
+        )
+    return {"cells": timed, "seconds_a_token": cost}
+
+
+def memory(options: argparse.Namespace) -> dict[str, Any]:
+    """Peak bytes of the tensors of a training step."""
+    made = configs(options.tokens)
+    peaks = {
+        name: training_step_peak(made[name], options.tokens // 512, options.batch)
+        for name in ("rmaat-amrb", "rmaat", "rmt")
+    }
+    for name in ("rmaat", "rmt"):
+        print(f"peak memory, rmaat-amrb / {name}: 1 / {peaks[name] / peaks['rmaat-amrb']:.2f}", flush=True)
+    return {"peak_bytes": peaks}
+
+
+def stream(options: argparse.Namespace) -> dict[str, Any]:
+    """Resident memory over a stream, and its latency a segment at the end beside that of a young stream."""
+    config = configs(options.tokens)["rmaat-amrb"].model_copy(update={"streaming": True})
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(config)
+    old, resident = model.stream(), []
+    for _ in range(options.stream_tokens // config.segment_length):
+        old.feed(torch.randint(1, config.vocab_size, (1, config.segment_length)))
+        resident.append(psutil.Process().memory_info().rss)
+    settled = resident[len(resident) // 10 :]
+    young = model.stream()
+    times: dict[str, list[float]] = {"old": [], "young": []}
+    for _ in range(60):
+        piece = torch.randint(1, config.vocab_size, (1, config.segment_length))
+        for name, reader in (("old", old), ("young", young)):
+            start = time.process_time()
+            reader.feed(piece)
+            times[name].append(time.process_time() - start)
+    late, early = (median(times[name][20:]) for name in ("old", "young"))
+    found = {
+        "tokens": options.stream_tokens,
+        "resident_growth": max(settled) / min(settled) - 1,
+        "latency_change": late / early - 1,
+        "segment_cpu_s": late,
+    }
+    print(found, flush=True)
+    return found
+
+
+GROUPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "memory": memory,
+    "stream": stream,
+    "flat": flat,
+    "peers": peers,
+}
+
+
 def main() -> None:
-    """Measure, print the ratios and write one JSON."""
+    """Measure group by group, print the ratios and write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--flat-tokens", type=int, nargs="*", default=[2048, 16384, 65536])
+    parser.add_argument("--flat-tokens", type=int, nargs="+", default=[2048, 8192, 65536])
     parser.add_argument("--stream-tokens", type=int, default=1_000_000)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/model.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    length = options.tokens
-    sizes: dict[str, Any] = {"dim": 256, "heads": 4, "layers": 4, "memory_tokens": 16}
-    inputs = torch.randint(1, 256, (options.batch, length), generator=torch.Generator().manual_seed(0))
-
-    made = {
-        f"{name}-{segment}": baseline_config(name, length, **sizes, segment_length=segment)
-        for segment in (512, 2048)
-        for name in ("rmaat", "rmt")
-    }
-    made = {name + ("-amrb" if config.backprop == "amrb" else "-bptt"): config for name, config in made.items()}
-    for segment in (512, 2048):
-        amrb = made[f"rmaat-{segment}-amrb"]
-        made[f"rmaat-{segment}-bptt"] = amrb.model_copy(update={"backprop": "bptt"})
-    made |= {name: baseline_config(name, length, **sizes) for name in ("transformer", "linear", "ssm")}
-    cells = {name: training_step(config, inputs) for name, config in made.items()}
-    peers, absent = peer_steps(sizes | {"segment_length": 512}, inputs)
-    segments = length // 512
-    cells |= peers | {"matrix-products": matrix_products(made["rmaat-512-bptt"], options.batch, segments)}
-    for tokens in options.flat_tokens:
-        longer = torch.randint(1, 256, (1, tokens))
-        cells[f"flat-{tokens}"] = training_step(made["rmaat-512-bptt"], longer)
-    timed = interleaved(cells, options.rounds)
-    cpu = {name: cell["cpu_s"]["median"] for name, cell in timed.items()}
-
-    allowed = {name: operations(config) for name, config in made.items()}
-    linear_peers = [name for name in ("linear-attention-transformer", "performer-pytorch") if name in cpu]
-    flat = {tokens: tokens / cpu[f"flat-{tokens}"] for tokens in options.flat_tokens}
-    peaks = {
-        name: training_step_peak(made[name], length // made[name].segment_length, options.batch)
-        for name in ("rmaat-512-amrb", "rmaat-512-bptt", "rmt-512-bptt")
-    }
-    ratios = {
-        "step / matrix products": cpu["rmaat-512-bptt"] / cpu["matrix-products"],
-        "speed over RMT, segment 512": cpu["rmt-512-bptt"] / cpu["rmaat-512-bptt"],
-        "  allowed by operations": allowed["rmt-512-bptt"] / allowed["rmaat-512-bptt"],
-        "speed over RMT, segment 2048": cpu["rmt-2048-bptt"] / cpu["rmaat-2048-bptt"],
-        "  allowed by operations ": allowed["rmt-2048-bptt"] / allowed["rmaat-2048-bptt"],
-        "speed over RMT, segment 512, AMRB on": cpu["rmt-512-bptt"] / cpu["rmaat-512-amrb"],
-        "speed over softmax transformer, AMRB on": cpu["transformer"] / cpu["rmaat-512-amrb"],
-        **{f"speed over {name}": cpu[name] / cpu["rmaat-512-bptt"] for name in [*peers, "linear", "ssm"]},
-        "speed over best linear peer": min((cpu[n] for n in linear_peers), default=float("nan"))
-        / cpu["rmaat-512-bptt"],
-        f"AMRB / BPTT time, {segments} segments": cpu["rmaat-512-amrb"] / cpu["rmaat-512-bptt"],
-        f"AMRB / BPTT peak memory, {segments} segments": peaks["rmaat-512-amrb"] / peaks["rmaat-512-bptt"],
-        "AMRB / RMT peak memory": peaks["rmaat-512-amrb"] / peaks["rmt-512-bptt"],
-        "slowest / fastest tokens per second over lengths": min(flat.values()) / max(flat.values())
-        if flat
-        else float("nan"),
-    }
-    for name, value in ratios.items():
-        print(f"{name:52s} {value:.3f}")
-    streamed = stream(made["rmaat-512-amrb"].model_copy(update={"streaming": True}), options.stream_tokens)
-    print(streamed)
-    write_json(
-        options.out,
-        settings=sizes | {"tokens": length, "batch": options.batch, "rounds": options.rounds},
-        cells={name: cell | {"tokens": options.batch * length} for name, cell in timed.items()},
-        ratios={name.strip(): value for name, value in ratios.items()},
-        tokens_per_cpu_second_by_length=flat,
-        peak_bytes=peaks,
-        stream=streamed,
-        absent=absent,
-    )
+    results = {}
+    for name in options.only:
+        results[name] = GROUPS[name](options)
+        write_json(options.out, settings=SIZES | vars(options) | {"out": str(options.out)}, **results)
 
 
 if __name__ == "__main__":

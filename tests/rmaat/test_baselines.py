@@ -1,12 +1,14 @@
 """Every baseline against an implementation that is not ours."""
 
+import numpy as np
 import pytest
 import torch
 from scipy import signal
+from scipy.linalg import block_diag
 from torch import nn
 
 from astro_sim.errors import InputError
-from rmaat import RMAATForSequenceClassification, RMAATModel, baseline_config
+from rmaat import AstromorphicAttention, RMAATForSequenceClassification, RMAATModel, baseline_config
 from rmaat.baselines import BASELINES
 from rmaat.baselines.diagonal_ssm import DiagonalSSM
 
@@ -67,6 +69,15 @@ def test_transformer_is_torchs_encoder() -> None:
     close(ours(INPUTS, LENGTHS).outputs[0][~padding], x[~padding])
 
 
+def test_causal_transformer_is_torchs_encoder_with_a_mask() -> None:
+    torch.manual_seed(0)
+    ours = RMAATModel(baseline_config("transformer", 29, **SMALL, causal=True)).double()
+    x, later = ours.embed(INPUTS), torch.ones(29, 29, dtype=torch.bool).triu(1)
+    for block in ours.blocks:
+        x = torch_layer(block)(x, src_mask=later)
+    close(ours(INPUTS).outputs[0], x)
+
+
 @pytest.mark.parametrize("name", ["rmt", "rmt-amrb"])
 def test_recurrent_memory_transformer_is_torchs_encoder_in_a_loop(name: str) -> None:
     ours = model(name)
@@ -119,6 +130,17 @@ def test_linear_attention_against_performers_own() -> None:
     close(linear_attention(q, k, v).transpose(1, 2), theirs)
 
 
+def test_causal_linear_attention_against_performers_own() -> None:
+    performer = pytest.importorskip("performer_pytorch.performer_pytorch", reason="performer-pytorch is not here")
+    torch.manual_seed(0)
+    layer = AstromorphicAttention(32, 4, alpha=1.0, places=150, causal=True).double()
+    x = torch.randn(3, 150, 32, dtype=torch.float64)
+    q, k, v = (part.unflatten(-1, (4, 8)).transpose(1, 2) for part in layer.qkv(x).chunk(3, -1))
+    mapped = (torch.nn.functional.elu(t).add(1) for t in (q, k))
+    theirs = performer.causal_linear_attention_noncuda(*mapped, v, chunk_size=64, eps=0.0)
+    close(layer(x), x + theirs.transpose(1, 2).flatten(2))
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_state_space_layer_is_scipys_linear_filter(causal: bool) -> None:
     """Every complex mode as a first-order filter of scipy.signal, both directions."""
@@ -134,6 +156,23 @@ def test_state_space_layer_is_scipys_linear_filter(causal: bool) -> None:
                 y = 2 * signal.lfilter([c], [1, -a], u[:, :, channel]).real
                 expected[:, :, channel] += y[:, ::-1] if direction else y
     torch.testing.assert_close(layer(x).detach(), torch.from_numpy(expected), rtol=0, atol=1e-10)
+
+
+def test_state_space_layer_is_scipys_continuous_system_under_held_inputs() -> None:
+    """h' = A h + x, y = 2 Re(C h) + D x in real form, integrated by scipy.signal.lsim with x held for dt."""
+    torch.manual_seed(0)
+    layer = DiagonalSSM(2, states=3, causal=True).double()
+    x = torch.randn(1, 40, 2, dtype=torch.float64)
+    read = layer(x).detach() - x * (1 + layer.skip.detach())
+    for channel in range(2):
+        decay, turn = layer.log_decay.exp()[0, channel], layer.frequency[0, channel]
+        a = block_diag(*([[-d, -w], [w, -d]] for d, w in zip(decay.tolist(), turn.tolist(), strict=True)))
+        c = (2 * layer.output[0, channel] * torch.tensor([1, -1])).detach().reshape(1, -1).numpy()
+        b = np.tile([[1.0], [0.0]], (3, 1))
+        u = np.append(x[0, :, channel].numpy(), 0.0)  # lsim's output stands before the step of its input
+        times = layer.log_dt[0, channel].exp().item() * np.arange(41)
+        _, y, _ = signal.lsim((a, b, c, 0.0), u, times, interp=False)
+        np.testing.assert_allclose(read[0, :, channel].numpy(), y[1:], rtol=0, atol=1e-10)
 
 
 def test_unknown_baseline() -> None:
