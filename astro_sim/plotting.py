@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from astro_sim.provenance import replacing
 
-MAX_LINES = 64
+MAX_LINES = 256
 
 
 def plot_recording(recording: xr.Dataset, path: str | Path) -> Path:
@@ -16,7 +16,7 @@ def plot_recording(recording: xr.Dataset, path: str | Path) -> Path:
     Parameters
     ----------
     recording : xarray.Dataset
-        Variables with the dimension ``time``; of a variable with many elements, 64 spread evenly are drawn.
+        Variables with the dimension ``time``; of a variable with many elements, some 256 spread evenly are drawn.
     path : path
         Picture to write; its suffix is the format.
     """

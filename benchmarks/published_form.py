@@ -50,8 +50,10 @@ Y_S += rho_c*Y_T*r_S
 """
 
 
-def ring(duration: float, dt: float = 0.05) -> None:
-    """Fifty coupled astrocytes, calcium recorded at every step."""
+def ring(
+    duration: float, dt: float = 0.05, recorded: tuple[str, ...] = ("C",), record_dt: float | None = None
+) -> None:
+    """Fifty coupled astrocytes; as published, calcium is recorded, at every step."""
     model = RingModel()
     namespace = model.astrocyte.namespace()
     source_level = namespace.pop("I_bias")
@@ -63,7 +65,7 @@ def ring(duration: float, dt: float = 0.05) -> None:
     junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace)
     source, target = neighbours(model.shape, periodic=True)
     junctions.connect(i=source, j=target)
-    monitor = b2.StateMonitor(cells, "C", record=True)
+    monitor = b2.StateMonitor(cells, recorded, record=True, dt=(record_dt or dt) * b2.second)
     b2.Network(cells, junctions, monitor).run(duration * b2.second)
 
 
