@@ -40,6 +40,8 @@ class RMAATConfig(BaseModel):
     stem_layers: int = Field(default=0, ge=0, le=12)  # dilated convolutions inside a segment, before the blocks
     stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
     stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place
+    stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
+    stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
     backprop: Literal["amrb", "bptt"] = "amrb"
     every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
 
@@ -75,19 +77,17 @@ class RMAATConfig(BaseModel):
     def _stem_is_possible(self) -> RMAATConfig:
         if self.stem_kernel % 2 == 0:
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
-        if self.causal and self.has_stem:
-            raise InputError("stem_layers", self.stem_layers, "0, and stem_stride 1, in a causal model")
+        if self.stem_ngrams > 1 and self.input_kind != "tokens":
+            raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
+        for field in ("stem_layers", "stem_stride", "stem_ngrams"):
+            if self.causal and getattr(self, field) != type(self).model_fields[field].default:
+                raise InputError(field, getattr(self, field), "its default, in a causal model")
         return self
 
     @property
     def head_dim(self) -> int:
         """Width of one head."""
         return self.dim // self.heads
-
-    @property
-    def has_stem(self) -> bool:
-        """Whether convolutions or a merging of tokens come before the blocks."""
-        return self.stem_layers > 0 or self.stem_stride > 1
 
     @property
     def token_places(self) -> int:

@@ -16,7 +16,7 @@ from rmaat.block import Block
 from rmaat.config import RMAATConfig
 from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
-from rmaat.stem import ConvolutionalStem, LevelEmbedding
+from rmaat.stem import ConvolutionalStem, HashedNGrams, LevelEmbedding
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.kernel import AstrocyticKernel
 from rmaat_bridge.response import PresynapticResponse
@@ -52,8 +52,10 @@ class RMAATModel(Pretrained):
             self.embedding = LevelEmbedding(config.vocab_size, config.dim)
         else:
             self.embedding = nn.Linear(config.input_dim, config.dim)
+        ngrams = config.dim, config.stem_ngrams, config.stem_buckets
+        self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
         sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout
-        self.stem = ConvolutionalStem(*sizes) if config.has_stem else None
+        self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         schedule = RetentionSchedule(bio.retention) if config.retention else None
         self.memory = Memory(
@@ -113,6 +115,8 @@ class RMAATModel(Pretrained):
     def embed(self, inputs: Tensor, start: int = 0, mask: Tensor | None = None) -> Tensor:
         """Embedded tokens or features, through the stem, with the positions from `start` on, (batch, n, dim)."""
         x = self.embedding(inputs)
+        if self.ngrams is not None:
+            x = x + self.ngrams(inputs)
         if self.stem is not None:
             x = self.stem(x, mask)
         return x + self.position[start : start + x.shape[1]]

@@ -1,5 +1,6 @@
-"""What comes before the blocks: embedding of ordered levels, and convolutions over neighbouring tokens."""
+"""What comes before the blocks: ordered levels, hashed n-grams, convolutions over neighbouring tokens."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,34 @@ class LevelEmbedding(nn.Module):
         """(batch, n) to (batch, n, dim)."""
         ids = inputs.unsqueeze(-1).to(self.linear.weight.dtype)
         return self.linear((ids - self.middle) / max(self.middle - 1, 1))
+
+
+class HashedNGrams(nn.Module):
+    """Sum of one embedding for each n-gram that ends at a token, n = 2 .. `longest`.
+
+    The n-gram b_{t-n+1} .. b_t has the row ((..(b_t p + b_{t-1}) p + ..) mod q) mod `buckets` of table n, with
+    p = 1,000,003 and q = 2^31 - 1; other n-grams share it. Tokens before the segment count as 0.
+
+    Parameters
+    ----------
+    dim, longest, buckets : int
+        Width of the model, the largest n and rows of each table.
+
+    Source: hash n-gram embeddings of the Byte Latent Transformer, arXiv 2412.09871.
+    """
+
+    def __init__(self, dim: int, longest: int, buckets: int) -> None:
+        super().__init__()
+        self.buckets = buckets
+        self.tables = nn.ModuleList(nn.Embedding(buckets, dim) for _ in range(longest - 1))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(batch, n) to (batch, n, dim)."""
+        code, found = ids, []
+        for before, table in enumerate(self.tables, 1):
+            code = (code * 1_000_003 + F.pad(ids, (before, 0))[:, : ids.shape[1]]) % (2**31 - 1)
+            found.append(table(code % self.buckets))
+        return torch.stack(found).sum(0)
 
 
 class ConvolutionalStem(nn.Module):

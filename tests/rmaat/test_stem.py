@@ -46,7 +46,20 @@ def test_stem_is_its_equation() -> None:
     torch.testing.assert_close(found, y, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("changes", [{}, {"stem_stride": 1}, {"stem_layers": 0, "input_kind": "levels"}])
+def test_ngrams_are_looked_up_by_the_tokens_that_they_are_made_of() -> None:
+    """Python's integers in place of tensors, table by table."""
+    ngrams = model(stem_ngrams=3, stem_buckets=50).model.ngrams
+    found = ngrams(INPUTS)
+    p, q = 1_000_003, 2**31 - 1
+    for row, sequence in zip(found, INPUTS.tolist(), strict=True):
+        for t, vector in enumerate(row):
+            b = [sequence[t - k] if t >= k else 0 for k in range(3)]
+            two, three = (b[0] * p + b[1]) % q, ((b[0] * p + b[1]) % q * p + b[2]) % q
+            expected = ngrams.tables[0].weight[two % 50] + ngrams.tables[1].weight[three % 50]
+            torch.testing.assert_close(vector, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"stem_ngrams": 3}, {"stem_stride": 1}, {"stem_layers": 0, "input_kind": "levels"}])
 def test_padding_changes_nothing_with_a_stem(changes: dict[str, object]) -> None:
     classifier = model(**changes)
     together = classifier(INPUTS, LENGTHS).logits
@@ -106,6 +119,7 @@ def test_trace_is_normalised_over_the_batch_and_by_running_means_in_evaluation_a
     ("changes", "message"),
     [
         ({"stem_kernel": 4}, "stem_kernel: got 4, .* odd"),
+        ({"stem_ngrams": 2, "input_kind": "levels"}, "stem_ngrams: got 2, .* 'levels'"),
         ({"causal": True}, "stem_layers: got 2, .* causal"),
     ],
 )

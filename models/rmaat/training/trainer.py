@@ -68,7 +68,7 @@ class Trainer:
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self.average = None
         if options.average:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True)
         self.best = -1.0
         self.elapsed = 0.0
         self.tokens_seen = self._counted = 0
