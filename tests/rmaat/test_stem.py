@@ -59,7 +59,9 @@ def test_ngrams_are_looked_up_by_the_tokens_that_they_are_made_of() -> None:
             torch.testing.assert_close(vector, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("changes", [{"stem_ngrams": 3}, {"stem_stride": 1}, {"stem_layers": 0, "input_kind": "levels"}])
+@pytest.mark.parametrize(
+    "changes", [{"stem_ngrams": 3}, {"stem_stride": 1}, {"stem_layers": 0, "input_kind": "levels"}]
+)
 def test_padding_changes_nothing_with_a_stem(changes: dict[str, object]) -> None:
     classifier = model(**changes)
     together = classifier(INPUTS, LENGTHS).logits
