@@ -13,6 +13,7 @@ Glioscience*, ch. 18.
 from dataclasses import dataclass
 
 from astro_sim.constants import Constants, constant
+from astro_sim.synapse import SynapseParameters
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,9 @@ dx_A/dt = Omega_A*(1 - x_A) : 1
 dG_A/dt = -Omega_e*G_A : mmolar
 dGamma_S/dt = O_G*G_A*(1 - Gamma_S) - Omega_G*Gamma_S : 1
 """
+
+
+def receptor_rate(synapse: SynapseParameters, gliotransmission: GliotransmissionParameters) -> float:
+    """Rate at which presynaptic receptors bind just after a full release [1/s]."""
+    g = gliotransmission
+    return synapse.O_G * g.rho_e * g.G_T * g.U_A + synapse.Omega_G

@@ -7,7 +7,7 @@ import numpy as np
 
 from astro_sim.astrocyte import AstrocyteParameters
 from astro_sim.errors import InputError
-from astro_sim.gliotransmission import GliotransmissionParameters
+from astro_sim.gliotransmission import GliotransmissionParameters, receptor_rate
 from astro_sim.neurons import NeuronParameters
 from astro_sim.synapse import SynapseParameters
 
@@ -70,8 +70,9 @@ class NetworkModel:
             raise InputError("dt", dt, f"at most {longest:.2g} s, two time constants of the fastest process")
 
     def check_astrocyte_step(self, dt: float) -> None:
-        """Refuse a step that RK4, stable below 2.78 time constants, makes unstable for calcium or clearance."""
-        fastest = max(self.astrocyte.calcium_rate, self.gliotransmission.Omega_e)
+        """Refuse a step that RK4, stable below 2.78 time constants, makes unstable: calcium, clearance or receptors."""
+        bound = receptor_rate(self.synapse, self.gliotransmission)
+        fastest = max(self.astrocyte.calcium_rate, self.gliotransmission.Omega_e, bound)
         if dt * fastest > 2.5:
             raise InputError("astrocyte_dt", dt, f"at most {2.5 / fastest:.2g} s: the fastest process")
 

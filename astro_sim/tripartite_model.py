@@ -5,7 +5,7 @@ from typing import Any
 
 from astro_sim.astrocyte import NO_JUNCTIONS, RECEPTOR_EQUATIONS, AstrocyteParameters, cell_equations
 from astro_sim.errors import InputError
-from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, GliotransmissionParameters
+from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, GliotransmissionParameters, receptor_rate
 from astro_sim.synapse import CLEFT_EQUATIONS, SynapseParameters
 
 
@@ -50,12 +50,13 @@ class TripartiteModel:
     def check_step(self, dt: float) -> None:
         """Refuse a step that the fastest process makes unstable.
 
-        That is receptor binding just after a release, or clearance. RK4 is stable below 2.78 steps of it,
-        the Euler drift of the noisy form below 2.
+        That is binding to either kind of receptor just after a release, clearance, or calcium. RK4 is stable below
+        2.78 steps of it, the Euler drift of the noisy form below 2.
         """
         s, a = self.synapse, self.astrocyte
         binding = a.O_N * s.rho_c * s.Y_T + a.Omega_N * (1 + a.zeta)
-        fastest = max(binding, s.Omega_c, self.gliotransmission.Omega_e)
+        g = self.gliotransmission
+        fastest = max(binding, s.Omega_c, g.Omega_e, receptor_rate(s, g), a.calcium_rate)
         limit = 1.8 if a.noise > 0 else 2.5
         if dt * fastest > limit:
             raise InputError("dt", dt, f"at most {limit / fastest:.2g} s: the fastest process runs at {fastest:.3g} /s")

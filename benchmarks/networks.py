@@ -1,7 +1,7 @@
 """The astrocyte ring and the neuron-astrocyte network against the form of the published scripts: CPU time and ratios.
 
-Each form records what it records by default: the library three variables every 0.5 s of the ring, the published
-form calcium at every step. Every case runs in a process of its own, twice in turn with the others, for a short and a
+Both forms record the same: three variables of the ring every 0.5 s, or at every step (ring-every-step), and of the
+network what each form records by default. Every case runs in a process of its own, twice in turn with the others, for a short and a
 long model time; the difference gives the cost of a model second, the rest the cost of starting (building included).
 Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 """
@@ -19,10 +19,13 @@ from pathlib import Path
 LENGTHS = {
     ("ring", "brian2"): {"library": (3200.0, 12800.0), "published": (3200.0, 12800.0)},
     ("ring", "brian2-standalone"): {"library": (3200.0, 25600.0), "published": (3200.0, 25600.0)},
+    ("ring-every-step", "brian2"): {"library": (3200.0, 12800.0), "published": (3200.0, 12800.0)},
+    ("ring-every-step", "brian2-standalone"): {"library": (3200.0, 12800.0), "published": (3200.0, 12800.0)},
     ("network", "brian2"): {"library": (1.0, 9.0), "published": (0.1, 0.4)},
     ("network", "brian2-standalone"): {"library": (1.0, 9.0), "published": (0.1, 0.4)},
 }
-MODELS = ("ring", "network")
+MODELS = ("ring", "ring-every-step", "network")
+RING_RECORD_DT = {"ring": 0.5, "ring-every-step": 0.05}
 FORMS = ("library", "published")
 BACKENDS = ("brian2", "brian2-standalone")
 
@@ -43,10 +46,13 @@ def one(model: str, form: str, backend: str, duration: float) -> float:
 
     before = cpu_seconds()
     if form == "published":
-        with brian_target(backend, None, 0):
-            getattr(published_form, model)(duration)
-    elif model == "ring":
-        simulate_ring(duration=duration, backend=backend)
+        with brian_target(backend, None, 0, "published", model):
+            if model in RING_RECORD_DT:
+                published_form.ring(duration, recorded=("C", "I", "h"), record_dt=RING_RECORD_DT[model])
+            else:
+                published_form.network(duration)
+    elif model in RING_RECORD_DT:
+        simulate_ring(duration=duration, record_dt=RING_RECORD_DT[model], backend=backend)
     else:
         simulate_network(duration=duration, backend=backend)
     assert b2.get_device() is b2.all_devices["runtime"]

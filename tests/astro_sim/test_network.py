@@ -80,6 +80,35 @@ def test_the_ring_converges() -> None:
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(1, abs=0.25)
 
 
+def test_the_longest_steps_are_those_that_hold() -> None:
+    """Just under the limit of the ring (0.13 s) calcium stays within 2 % of its peak; just over, it is another run.
+
+    The limit itself is analytic; over it the run is made by leaving the check out.
+    """
+    model = RingModel()
+
+    def calcium(dt: float) -> np.ndarray:
+        return simulate_ring(model, duration=60, dt=dt, record_dt=3.0).calcium.values
+
+    fine = calcium(0.0125)
+    assert np.abs(calcium(0.125) - fine).max() < 0.02
+    with pytest.raises(InputError, match=r"^dt: "):
+        simulate_ring(model, duration=60, dt=0.15, record_dt=3.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RingModel, "check_step", lambda self, dt: None)
+        assert np.abs(calcium(0.15) - fine).max() > 0.3
+
+
+def test_the_step_of_the_astrocytes_is_held_to_their_receptors() -> None:
+    """20 ms: bound receptors stay a fraction; 25 ms, where the run without the check ends in infinity, is refused."""
+    model = replace(SMALL, neurons=NeuronParameters(I_ex=150e-12), drive=(1.0,))
+    model.check_astrocyte_step(0.02)
+    recording = simulate_network(model, duration=3, dt=1e-3, astrocyte_dt=0.02, record_dt=0.2, seed=1)
+    assert 0.5 < float(recording.bound_presynaptic.max()) < 1
+    with pytest.raises(InputError, match=r"^astrocyte_dt: "):
+        model.check_astrocyte_step(0.025)
+
+
 def test_random_edges_are_uniform() -> None:
     source, target = random_edges(300, 400, 0.1, np.random.default_rng(1))
     assert len(set(zip(source.tolist(), target.tolist(), strict=True))) == len(source)
