@@ -1,14 +1,15 @@
 """Integers on Lava's simulator against NumPy, and both against the float model: equality, speed, accuracy.
 
-    python benchmarks/lava.py RUN --short 1000 --long 20 --out runs/bench/lava.json
+    python benchmarks/lava.py RUN --second RUN2 --short 1000 --long 20 --out runs/bench/lava.json
 
-RUN is a folder of `rmaat train --task listops`. Speeds are wall time; run it on a quiet machine. The bare network has
+RUN is a folder of `rmaat train --task listops`, RUN2 of another task, whose accuracy is compared too. Speeds are wall time; run it on a quiet machine. The bare network has
 the processes and ports of the classifier and models that only pass messages.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import time
@@ -21,8 +22,10 @@ import torch
 from astro_sim.provenance import replacing, timestamp, versions
 from rmaat.data import listops
 from rmaat.data.sequences import Sequences
+from rmaat.data.tasks import load_splits
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, Deployment, QuantizationAware, quantize, run
+from rmaat.training.recipe import Recipe
+from rmaat_lava import Calibration, Deployment, QuantizationAware, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
 from rmaat_lava.program import flatten
 from rmaat_lava.trial import find_run, float_logits
@@ -65,29 +68,71 @@ def accuracy(
     train: Sequences,
     test: Sequences,
     steps: int,
-    learning_rate: float,
+    learning_rate: float = 2e-4,
+    batch_size: int = 32,
 ) -> dict[str, Any]:
-    """Accuracy of the float model, after calibration alone, and after quantisation-aware fine-tuning."""
+    """Points of accuracy that the integers lose, after calibration and after fine-tuning, with standard errors.
+
+    Fine-tuning is quantisation-aware, and its control trains the floats in the same steps on the same batches.
+    """
     inputs, lengths = test.padded(np.arange(len(test)))
 
-    def integer(per_channel: bool) -> float:
-        deployment = quantize(model, calibration, per_channel=per_channel)
-        return float((run(deployment, inputs, "numpy", lengths=lengths).predictions == test.labels).mean())
+    def tuned(weights: WeightFormat | None) -> RMAATForSequenceClassification:
+        copied = copy.deepcopy(model).train()
+        forward = QuantizationAware(copied, calibration, weights) if weights else copied
+        optimizer, rng = torch.optim.AdamW(copied.parameters(), lr=learning_rate), np.random.default_rng(0)
+        for _ in range(steps):
+            some = rng.integers(0, len(train), batch_size)
+            ids, n = map(torch.from_numpy, train.padded(some))
+            optimizer.zero_grad()
+            forward(ids, n, torch.from_numpy(train.labels[some])).loss.backward()
+            optimizer.step()
+        return copied.eval()
 
-    def real() -> float:
-        return float((float_logits(model, inputs, lengths).argmax(1) == test.labels).mean())
+    def right(model: RMAATForSequenceClassification, weights: WeightFormat | None = None) -> np.ndarray:
+        if weights is None:
+            found = float_logits(model, inputs, lengths).argmax(1)
+        else:
+            found = run(quantize(model, calibration, weights=weights), inputs, "numpy", lengths=lengths).predictions
+        return (found == test.labels).astype(float)
 
-    found = {"sequences": len(test), "float": real(), "per_channel": integer(True), "per_tensor": integer(False)}
-    aware = QuantizationAware(model, calibration)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
-    rng = np.random.default_rng(0)
-    for _ in range(steps):
-        some = rng.integers(0, len(train), 32)
-        ids, n = map(torch.from_numpy, train.padded(some))
-        optimizer.zero_grad()
-        aware(ids, n, torch.from_numpy(train.labels[some])).loss.backward()
-        optimizer.step()
-    return found | {"tuned_float": real(), "tuned_per_channel": integer(True), "fine_tuning_steps": steps}
+    def compared(these: np.ndarray, those: np.ndarray) -> dict[str, float]:
+        """Accuracy in percent, and how much less than the other's, with the standard error of paired answers."""
+        lost = those - these
+        return {
+            "accuracy": 100 * these.mean(),
+            "lost": 100 * lost.mean(),
+            "standard_error": 100 * lost.std() / np.sqrt(len(lost)),
+        }
+
+    real, control = right(model), tuned(None)
+    real_control = right(control)
+    found: dict[str, Any] = {
+        "sequences": len(test),
+        "float": 100 * real.mean(),
+        "float_tuned": 100 * real_control.mean(),
+        "fine_tuning_steps": steps,
+    }
+    for weights in (WeightFormat(8), WeightFormat(8, per_channel=False), WeightFormat(4), WeightFormat(3)):
+        aware = tuned(weights)
+        found[f"{weights.bits} bits, a {'channel' if weights.per_channel else 'tensor'}"] = {
+            "calibrated": compared(right(model, weights), real),
+            "control": compared(right(control, weights), real_control),
+            "aware": compared(right(aware, weights), right(aware)),
+            "aware_against_float": compared(right(aware, weights), real),
+            "aware_against_float_tuned": compared(right(aware, weights), real_control),
+        }
+    return found
+
+
+def second_task(folder: Path, held_out: int, steps: int) -> dict[str, Any]:
+    """`accuracy` on another run's own task, test split."""
+    checkpoint, recipe = find_run(folder)
+    splits = load_splits(recipe["task"], Recipe.model_validate(recipe).data, recipe["seed"])
+    some = np.random.default_rng(0).permutation(len(splits.test))[:held_out]
+    model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
+    calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(np.arange(64))))
+    return {"task": recipe["task"]} | accuracy(model, calibration, splits.train, splits.test.select(some), steps)
 
 
 def main() -> None:
@@ -97,6 +142,8 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=20, help="sequences of 501 to 1999 tokens")
     parser.add_argument("--accuracy", type=int, default=2000, help="sequences of each accuracy")
     parser.add_argument("--steps", type=int, default=60, help="fine-tuning steps")
+    parser.add_argument("--second", type=Path, help="folder of a run on another task")
+    parser.add_argument("--stages", nargs="+", default=["short", "long", "against_bare", "accuracy", "accuracy_second"])
     parser.add_argument("--out", type=Path, default=Path("runs/bench/lava.json"))
     arguments = parser.parse_args()
 
@@ -111,17 +158,17 @@ def main() -> None:
         "short": lambda: compare(deployment, short.select(np.arange(arguments.short))),
         "long": lambda: compare(deployment, listops.generate(arguments.long, 90_003)),
         "against_bare": lambda: against_bare(deployment, short),
-        "accuracy_short": lambda: accuracy(
+        "accuracy": lambda: accuracy(
             model,
             Calibration(*map(torch.from_numpy, short.padded(np.arange(64)))),
             listops.generate(4000, 90_004, grammar),
             short.select(np.arange(arguments.accuracy)),
             arguments.steps,
-            2e-4,
         ),
+        "accuracy_second": lambda: second_task(arguments.second, arguments.accuracy, arguments.steps),
     }
     for name, stage in stages.items():
-        if getattr(arguments, name.split("_")[-1], 1) == 0:
+        if name not in arguments.stages or (name == "accuracy_second" and arguments.second is None):
             continue
         start = time.perf_counter()
         result[name] = stage()

@@ -5,19 +5,10 @@ from lava.magma.core.decorator import implements, requires
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rmaat_lava.network import ClassifierNetwork
-from rmaat_lava.processes.classifier import (
-    Embedding,
-    MemoryRetention,
-    PyEmbedding,
-    PyMemoryRetention,
-    PyReadMode,
-    PyReadOut,
-    PyWriteMode,
-    ReadMode,
-    ReadOut,
-    WriteMode,
-)
+from rmaat_lava.processes.classifier import Classifier
+from rmaat_lava.processes.embedding import Embedding, MemoryRetention, PyEmbedding, PyMemoryRetention
+from rmaat_lava.processes.layer import PyReadMode, PyWriteMode, ReadMode, WriteMode
+from rmaat_lava.processes.readout import PyReadOut, ReadOut
 from rmaat_lava.program import rebuild
 from rmaat_lava.worker import simulate
 
@@ -74,7 +65,7 @@ MODELS = {
 
 def bare(arrays: dict[str, np.ndarray], settings: dict[str, int]) -> dict[str, np.ndarray]:
     """Seconds a step of a network with the ports and processes of the classifier and nothing in them."""
-    network = ClassifierNetwork(rebuild(arrays), [np.ones(1, np.int64)])
-    seconds = simulate(network.embedding, settings["steps"], "fixed_pt", MODELS)
-    network.embedding.stop()
+    network = Classifier(rebuild(arrays), [np.ones(1, np.int64)])
+    seconds = simulate(network, settings["steps"], "fixed_pt", MODELS)
+    network.stop()
     return {"seconds_per_step": np.array(seconds / settings["steps"])}

@@ -4,11 +4,12 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "Calibration": "quantization",
+    "Calibration": "calibration",
     "Deployment": "deployment",
     "LavaError": "child",
     "QuantizationAware": "quantization_aware",
     "Outputs": "targets",
+    "WeightFormat": "scales",
     "choose_target": "targets",
     "quantize": "deployment",
     "run": "targets",

@@ -21,7 +21,6 @@ Integers = NDArray[Any]
 
 STATE_BITS = 24
 LIMIT = 2 ** (STATE_BITS - 1) - 1
-WEIGHT_LIMIT = 127
 MULTIPLIER_BITS = 15
 UNIT_BITS = 17
 TABLE_INDEX_BITS = 6
@@ -82,7 +81,7 @@ class Linear:
     Parameters
     ----------
     weight : int8 array of shape (in, out)
-        Mantissas in [-127, 127]. On the chip: 8-bit synapses with sign, even mantissas `2 * weight`.
+        Mantissas in [-127, 127], or fewer bits; see `rmaat_lava.scales.WeightFormat`.
     bias : int64 array of shape (out,)
         Added to the 24-bit sum of the synapses.
     multiplier : int64 array of shape (1,) or (out,)

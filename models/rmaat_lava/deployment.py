@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from rmaat_lava.resources import count
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
-    from rmaat_lava.quantization import Calibration
+    from rmaat_lava.calibration import Calibration
+    from rmaat_lava.scales import WeightFormat
 
-FORMAT = "rmaat-lava-1"
+FORMAT = "rmaat-lava-2"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
 DEFAULT_MAX_SEGMENTS = 16
 
@@ -89,7 +90,7 @@ def quantize(
     model: RMAATForSequenceClassification,
     calibration: Calibration,
     *,
-    per_channel: bool = True,
+    weights: WeightFormat | None = None,
     max_segments: int = DEFAULT_MAX_SEGMENTS,
     chips: int = 1,
     source: Mapping[str, Any] | None = None,
@@ -102,8 +103,8 @@ def quantize(
         In any mode; its weights are read.
     calibration : Calibration
         Sequences like those of the task; the ranges of all values are taken from them.
-    per_channel : bool
-        One weight scale an output channel, or one a tensor.
+    weights : WeightFormat, optional
+        Bits and scales of the weights; default 8 bits, one scale an output channel.
     max_segments : int
         Longest sequence that is to be run, in segments; at least that of the calibration data.
     chips : int
@@ -116,9 +117,12 @@ def quantize(
     InputError
         If the model has a part without an integer form, its weights are not finite, or it does not fit the chips.
     """
-    from rmaat_lava.quantization import build, check_supported, find_ranges
+    from rmaat_lava.calibration import check_supported, find_ranges
+    from rmaat_lava.quantization import build
+    from rmaat_lava.scales import WeightFormat
 
     check_supported(model)
+    weights = weights or WeightFormat()
     config = model.config
     needed = -(-int(calibration.lengths.max()) // config.segment_length)
     training = model.training
@@ -126,8 +130,8 @@ def quantize(
         ranges = find_ranges(model.eval(), calibration)
     finally:
         model.train(training)
-    program, exponents = build(model, ranges, per_channel, max(max_segments, needed))
-    resources = count(program, tokens=config.input_kind == "tokens")
+    program, exponents = build(model, ranges, weights, max(max_segments, needed))
+    resources = count(program, tokens=config.input_kind == "tokens", weight_bits=weights.bits)
     resources.check(chips)
     return Deployment(
         program,
@@ -137,7 +141,7 @@ def quantize(
             "vocab_size": config.vocab_size,
             "input_dim": config.input_dim,
             "max_segments": max(max_segments, needed),
-            "per_channel": per_channel,
+            "weights": asdict(weights) | {"exponent": weights.exponent},
             "exponents": exponents,
             "resources": resources.as_dict(),
             "calibration_sequences": len(calibration.lengths),

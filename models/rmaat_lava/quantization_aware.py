@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from rmaat.heads import Prediction, RMAATForSequenceClassification
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import LIMIT
-from rmaat_lava.quantization import Calibration, build, check_supported, find_ranges, weight_scale
+from rmaat_lava.calibration import Calibration, check_supported, find_ranges
+from rmaat_lava.quantization import build
+from rmaat_lava.scales import WeightFormat
 
 
 class QuantizationAware(nn.Module):
     """Wraps a classifier for fine-tuning; any training loop that takes a classifier takes this.
 
-    Values and weights are rounded to the exponents and 8-bit scales of the program that `quantize` would build
+    Values and weights are rounded to the exponents and weight scales of the program that `quantize` would build
     from the same calibration data; gradients pass straight through the rounding (Bengio et al., arXiv 1308.3432)
     and stop where a value saturates. The wrapped classifier is trained in place and deployed with `quantize`.
 
@@ -23,23 +25,23 @@ class QuantizationAware(nn.Module):
     ----------
     classifier : RMAATForSequenceClassification
     calibration : Calibration
-    per_channel : bool
+    weights : WeightFormat
         As for `quantize`.
     """
 
     def __init__(
-        self, classifier: RMAATForSequenceClassification, calibration: Calibration, per_channel: bool = True
+        self, classifier: RMAATForSequenceClassification, calibration: Calibration, weights: WeightFormat | None = None
     ) -> None:
         super().__init__()
         check_supported(classifier)
-        self.classifier, self.per_channel = classifier, per_channel
+        self.classifier, self.weights = classifier, weights or WeightFormat()
         self.exponents: dict[str, int] = {}
         self.calibrate(calibration)
 
     def calibrate(self, calibration: Calibration) -> None:
         """Take the exponents from data again, after the weights have moved."""
         ranges = find_ranges(self.classifier, calibration)
-        _, self.exponents = build(self.classifier, ranges, self.per_channel, max_segments=1)
+        _, self.exponents = build(self.classifier, ranges, self.weights, max_segments=1)
 
     def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
         """As the classifier's; lengths (batch,) are needed."""
@@ -53,7 +55,7 @@ class QuantizationAware(nn.Module):
         return _rounded(values.clamp(-LIMIT / scale, LIMIT / scale), scale)
 
     def _weight(self, name: str, values: Tensor) -> Tensor:
-        return _rounded(values, 1 / weight_scale(values.detach(), self.per_channel))
+        return _rounded(values, 1 / self.weights.step(values.detach()))
 
 
 def _rounded(x: Tensor, scale: float | Tensor) -> Tensor:

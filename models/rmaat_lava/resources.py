@@ -8,7 +8,7 @@ keeps the tokens of two segments (the one that is written and the one that is re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,13 @@ class Constant:
 
     Parameters
     ----------
-    joules : float
-        Energy of one event.
+    value : float
+        Of one event, J or s.
     source : str
         Who found it, on what.
     """
 
-    joules: float
+    value: float
     source: str
 
 
@@ -47,6 +47,11 @@ ENERGY = {
     "synaptic_operations": Constant(23.6e-12, f"{_DAVIES}; synaptic spike operation, minimum"),
     "neuron_updates": Constant(81e-12, f"{_DAVIES}; active neuron update"),
     "spikes": Constant(1.7e-12, f"{_DAVIES}; spike within a tile, hops between tiles not counted"),
+}
+LATENCY = {
+    "synaptic_operations": Constant(3.5e-9, f"{_DAVIES}; time of a synaptic spike operation, maximum"),
+    "neuron_updates": Constant(8.4e-9, f"{_DAVIES}; time of an active neuron update"),
+    "time_step": Constant(465e-9, f"{_DAVIES}; barrier synchronisation of 32 tiles, the whole chip"),
 }
 
 
@@ -59,7 +64,7 @@ class Part:
     name : str
     neurons, synapses : int
     weight_bytes : int
-        8-bit synapses.
+        Mantissas of the synapses.
     state_bytes : int
         24-bit states, biases and factors.
     table_bytes : int
@@ -98,10 +103,13 @@ class Resources:
         One a Lava process.
     time_steps_per_token : float
         Layers times places of a segment over its tokens.
+    places_per_token : float
+        Places of a segment, memory and tokens, over its tokens.
     """
 
     parts: tuple[Part, ...]
     time_steps_per_token: float
+    places_per_token: float
 
     def total(self, name: str) -> int:
         """Sum of a field, or of the cores, over the parts."""
@@ -110,7 +118,23 @@ class Resources:
     @property
     def joules_per_token(self) -> dict[str, float]:
         """Estimate by kind of event; each constant's source is in `ENERGY`."""
-        return {name: self.total(name) * constant.joules for name, constant in ENERGY.items()}
+        return {name: self.total(name) * constant.value for name, constant in ENERGY.items()}
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Estimate: the cores of the slowest process work off a place one event after another, then all wait.
+
+        Each process spreads its events evenly over its cores; spikes' way between cores, host traffic and a later
+        chip's gains are left out. Each constant's source is in `LATENCY`.
+        """
+
+        def step(part: Part) -> float:
+            events = sum(
+                getattr(part, name) * LATENCY[name].value for name in ("synaptic_operations", "neuron_updates")
+            )
+            return events / self.places_per_token / part.cores
+
+        return self.time_steps_per_token * (max(map(step, self.parts)) + LATENCY["time_step"].value)
 
     def check(self, chips: int = 1) -> None:
         """Refuse a program that no core, or not this many chips, could hold.
@@ -137,10 +161,12 @@ class Resources:
             "time_steps_per_token": self.time_steps_per_token,
             "estimated_joules_per_token": self.joules_per_token | {"total": sum(self.joules_per_token.values())},
             "energy_constants": {name: asdict(constant) for name, constant in ENERGY.items()},
+            "estimated_seconds_per_token": self.seconds_per_token,
+            "latency_constants": {name: asdict(constant) for name, constant in LATENCY.items()},
         }
 
 
-def count(program: Program, tokens: bool = True) -> Resources:
+def count(program: Program, tokens: bool = True, weight_bits: int = 8) -> Resources:
     """Count what a program needs.
 
     Parameters
@@ -148,6 +174,8 @@ def count(program: Program, tokens: bool = True) -> Resources:
     program : Program
     tokens : bool
         The input is one token id at a time, one active synapse a channel; else a feature vector.
+    weight_bits : int
+        Of a synapse, sign included.
     """
     dim, places, first = program.dim, program.places, program.memory_tokens
     embedding, readout = program.embedding, program.readout
@@ -179,7 +207,9 @@ def count(program: Program, tokens: bool = True) -> Resources:
             spikes=0,
         )
     )
-    return Resources(tuple(parts), len(program.layers) * places / program.segment_length)
+    parts = [replace(part, weight_bytes=-(-part.synapses * weight_bits // 8)) for part in parts]
+    per_token = places / program.segment_length
+    return Resources(tuple(parts), len(program.layers) * per_token, per_token)
 
 
 def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from rmaat_lava.program import flatten, time_steps
 SECONDS_PER_STEP = 0.05
 """Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
 START_SECONDS = 60.0
+NEURO_CORE_MODELS = "rmaat_lava_nc"
+"""Module that a member of Intel's community adds to run on a chip."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,24 @@ class Target:
 def _missing_loihi2() -> str | None:
     if (needed := _missing_lava()) is not None:
         return needed
-    if importlib.util.find_spec("lava.magma.compiler.subcompilers.nc") is None:
+    if not _found("lava.magma.compiler.subcompilers.nc"):
         return "Intel's Loihi compiler (lava-loihi), given to members of the Intel Neuromorphic Research Community"
-    from lava.utils.loihi import is_installed
+    if not ("NXSDKHOST" in os.environ or os.environ.get("SLURM") == "1"):
+        return "a Loihi 2 board: set NXSDKHOST to its host, or SLURM=1 where SLURM lends boards"
+    if not _found(NEURO_CORE_MODELS):
+        return (
+            f"process models for the neuro-cores: a module {NEURO_CORE_MODELS} with MODELS, one for each of "
+            "Embedding, MemoryRetention, WriteMode, ReadMode and ReadOut; they need Intel's compiler and are not public"
+        )
+    return None
 
-    if not is_installed():
-        return "a Loihi 2 board that Lava can reach"
-    return "process models for the neuro-cores: this version has them for the CPU only"
+
+def _found(module: str) -> bool:
+    """Whether a module is installed, its parents not being imported for more than that."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _missing_lava() -> str | None:
@@ -128,7 +142,7 @@ def run(
     lengths : int array of shape (sequences,), optional
         Tokens that exist, where `inputs` is one padded array.
     probe : bool
-        Record every state at every time step (Lava only).
+        Record every state at every time step (not on NumPy).
     time_limit : float, optional
         Seconds after which Lava is ended; the default grows with the number of time steps.
 
@@ -151,7 +165,7 @@ def run(
     found = run_in_child(
         "rmaat_lava.network:classify",
         arrays | {"inputs": padded, "lengths": lengths},
-        {"probe": probe},
+        {"probe": probe, "neuro_core_models": NEURO_CORE_MODELS if name == "loihi2" else None},
         START_SECONDS + SECONDS_PER_STEP * float(steps) if time_limit is None else time_limit,
     )
     probes = {key.removeprefix("probe."): array for key, array in found.items() if key.startswith("probe.")}

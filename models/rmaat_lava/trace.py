@@ -23,7 +23,7 @@ def trace(program: Program, inputs: Integers, lengths: Integers) -> dict[str, In
     Returns
     -------
     dict of str to int64 array
-        By the names of `rmaat_lava.network.ClassifierNetwork.probes`, each (steps, ...).
+        By the names of `rmaat_lava.processes.classifier.Classifier.probes`, each (steps, ...).
     """
     seen: dict[tuple[str, int, int], Integers] = {}
 

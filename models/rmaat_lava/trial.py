@@ -12,9 +12,10 @@ import torch
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat_lava.calibration import Calibration
 from rmaat_lava.deployment import quantize
-from rmaat_lava.quantization import Calibration
 from rmaat_lava.report import write_report
+from rmaat_lava.scales import WeightFormat
 from rmaat_lava.targets import choose_target, run
 
 CALIBRATION_SEQUENCES = 64
@@ -28,7 +29,7 @@ def deploy_run(
     target: str = "auto",
     sequences: int = 8,
     held_out: int = 500,
-    per_channel: bool = True,
+    weights: WeightFormat | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Quantise the model of a training run and try it on sequences that it has not seen.
@@ -46,8 +47,8 @@ def deploy_run(
         Unseen sequences that run on `target`.
     held_out : int
         Unseen sequences on which predictions of float model and integers (NumPy) are compared.
-    per_channel : bool
-        One weight scale an output channel, or one a tensor.
+    weights : WeightFormat, optional
+        As for `quantize`.
     seed : int
         Decides which of the test and validation sequences are taken.
 
@@ -68,7 +69,7 @@ def deploy_run(
     model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
     calibration, inputs, lengths, labels = _data(recipe, held_out, seed)
     source = {"checkpoint_sha256": file_sha256(checkpoint / "model.safetensors"), "recipe": recipe}
-    deployment = quantize(model, calibration, per_channel=per_channel, source=source)
+    deployment = quantize(model, calibration, weights=weights, source=source)
     deployment.save(out / "deployment")
 
     start = time.perf_counter()
@@ -95,7 +96,8 @@ def deploy_run(
         "seconds_float": float_seconds,
         "seconds_numpy": integers.seconds,
         "resources": {name: deployment.description["resources"][name] for name in ("processes", "total")},
-        "per_channel": per_channel,
+        "per_channel": deployment.description["weights"]["per_channel"],
+        "weight_bits": deployment.description["weights"]["bits"],
         "seed": seed,
         "versions": versions(),
         "created": timestamp(),

@@ -20,8 +20,10 @@ POLL = 0.2
 """Seconds between two looks at the process models and at the parent."""
 
 
-def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None = None) -> float:
-    """Compile the network that `process` belongs to and run it on Lava's CPU simulator; the caller stops it.
+def simulate(
+    process: Any, steps: int, tag: str, models: Mapping[type, type] | None = None, on_chip: bool = False
+) -> float:
+    """Compile the network that `process` belongs to and run it; the caller stops it.
 
     Parameters
     ----------
@@ -32,6 +34,8 @@ def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None
         ``"fixed_pt"`` or ``"floating_pt"``.
     models : dict of Process class to ProcessModel class, optional
         Models to take instead of the tagged ones.
+    on_chip : bool
+        On a Loihi 2 board, through Intel's compiler, else on Lava's CPU simulator.
 
     Returns
     -------
@@ -39,9 +43,10 @@ def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None
         Seconds that the steps took, compilation and start apart.
     """
     from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.magma.core.run_configs import Loihi2HwCfg, Loihi2SimCfg
 
-    process.create_runtime(run_cfg=Loihi2SimCfg(select_tag=tag, exception_proc_model_map=models))
+    chosen = Loihi2HwCfg if on_chip else Loihi2SimCfg
+    process.create_runtime(run_cfg=chosen(select_tag=tag, exception_proc_model_map=dict(models or {})))
     actors = process.runtime._messaging_infrastructure.actors
     threading.Thread(target=_watch_models, args=(actors,), daemon=True).start()
     start = time.perf_counter()
@@ -53,7 +58,14 @@ def simulate(process: Any, steps: int, tag: str, models: dict[type, type] | None
     return time.perf_counter() - start
 
 
-def record(process: Any, steps: int, tag: str, probes: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], float]:
+def record(
+    process: Any,
+    steps: int,
+    tag: str,
+    probes: Mapping[str, Any],
+    models: Mapping[type, type] | None = None,
+    on_chip: bool = False,
+) -> tuple[dict[str, np.ndarray], float]:
     """`simulate`, with Vars and OutPorts watched by Monitors; the caller stops the network.
 
     Returns
@@ -69,7 +81,7 @@ def record(process: Any, steps: int, tag: str, probes: Mapping[str, Any]) -> tup
     for name, target in probes.items():
         monitors[name] = Monitor()
         monitors[name].probe(target, steps)
-    seconds = simulate(process, steps, tag)
+    seconds = simulate(process, steps, tag, models, on_chip)
     recorded = {}
     for name, monitor in monitors.items():
         (recorded[name],) = next(iter(monitor.get_data().values())).values()

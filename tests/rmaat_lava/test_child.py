@@ -1,6 +1,5 @@
 """The runner that keeps Lava in a process of its own."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -118,19 +117,43 @@ def test_interrupted_caller_leaves_nothing(number, clean):
         assert "KeyboardInterrupt" in errors
 
 
-def test_start_method_of_the_caller_is_untouched(clean):
-    script = textwrap.dedent("""
-        import multiprocessing, sys
-        import numpy as np
-        from rmaat_lava.child import run_in_child
-        multiprocessing.set_start_method("spawn")
-        outputs = run_in_child(
-            "lava_jobs:ramp", {"offset": np.zeros(3)}, {"steps": 4, "fail_at": -1, "sleep": 0.0}, 60
-        )
-        assert multiprocessing.get_start_method() == "spawn"
-        assert not any(name.startswith("lava.") for name in sys.modules)
-        print(outputs["total"])
-    """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+BEFORE = {
+    "spawn": """multiprocessing.set_start_method("spawn")""",
+    "DataLoader workers": """
+import torch
+loader = torch.utils.data.DataLoader(torch.arange(8), batch_size=4, num_workers=2)
+assert torch.cat(list(loader)).tolist() == list(range(8))
+""",
+    "a pool that is open": """
+pool = multiprocessing.get_context("fork").Pool(1)
+assert pool.apply(abs, (-3,)) == 3
+""",
+    "a notebook's running loop": """
+import asyncio
+plain = run
+async def cell():
+    return plain()
+run = lambda: asyncio.run(cell())
+""",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_caller_may_have_used_multiprocessing_in_any_way(before, clean):
+    """Lava's outputs come, the start method is as it was, and Lava is not imported into the caller."""
+    script = f"""
+import multiprocessing, sys
+import numpy as np
+from rmaat_lava.child import run_in_child
+def run():
+    settings = {{"steps": 4, "fail_at": -1, "sleep": 0.0}}
+    return run_in_child("lava_jobs:ramp", {{"offset": np.zeros(3)}}, settings, 60)
+{BEFORE[before]}
+method = multiprocessing.get_start_method(allow_none=True)
+outputs = run()
+assert multiprocessing.get_start_method(allow_none=True) == method
+assert not any(name.startswith("lava.") for name in sys.modules)
+print(outputs["total"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90)
     assert done.stdout.strip() == "[10. 10. 10.]", done.stderr
-    assert multiprocessing.get_start_method(allow_none=True) in (None, "fork", "spawn", "forkserver")

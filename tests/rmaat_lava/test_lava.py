@@ -1,6 +1,7 @@
 """Lava's processes, one token a step, against the NumPy executor: the same integers."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from lava_models import frequent_token, small_config
 
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, Deployment, quantize, run
+from rmaat_lava import Calibration, Deployment, WeightFormat, quantize, run
+from rmaat_lava.child import run_in_child
+from rmaat_lava.program import flatten
 from rmaat_lava.shim import LAVA_VERSION, lava_version
 from rmaat_lava.trace import trace
 
@@ -18,6 +21,11 @@ pytestmark = [
     pytest.mark.needs_lava,
     pytest.mark.skipif(lava_version() != LAVA_VERSION, reason=f"lava-nc {LAVA_VERSION} is not installed"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def jobs_importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "jobs"))
 
 
 def _both(deployment: Deployment, n: int, seed: int):
@@ -102,3 +110,22 @@ def test_any_supported_model_is_equal(seed, heads, head_dim, blown_up, **fields)
     lava, numpy = (run(deployment, inputs, target, lengths=lengths) for target in ("lava", "numpy"))
     np.testing.assert_array_equal(lava.logits, numpy.logits)
     assert lava.saturated == numpy.saturated
+
+
+def test_classifier_is_a_hierarchy_of_named_processes(deployment):
+    """Its parts after compilation, by name; write and read mode lie below the layer."""
+    found = run_in_child("lava_jobs:hierarchy", flatten(deployment.program), {}, 60.0)["names"].tolist()
+    layers = [f"layers.{i}{part}" for i in range(2) for part in ("", ".read", ".write")]
+    assert sorted(found) == sorted(["classifier", "embedding", "retention", "readout", *layers])
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+def test_sums_are_those_of_lavas_dense(trained, calibration, bits):
+    """Lava's own 8-bit synapses, with the shared exponent of the deployment, send the program's integers."""
+    deployment = quantize(trained, calibration, weights=WeightFormat(bits))
+    linear, about = deployment.program.layers[0].read.ffn_in, deployment.description["weights"]
+    messages = np.random.default_rng(bits).integers(-(2**12), 2**12, (5, len(linear.weight)))
+    arrays = {"weight": linear.weight.astype(np.int64).T << (9 - about["bits"]), "messages": messages}
+    settings = {"bits": about["bits"], "exponent": about["exponent"]}
+    found = run_in_child("lava_jobs:dense", arrays, settings, 60.0)["sums"]
+    np.testing.assert_array_equal(found[1:], messages[:-1] @ linear.weight.astype(np.int64))  # one step of delay

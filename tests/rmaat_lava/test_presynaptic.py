@@ -1,4 +1,4 @@
-"""Tsodyks-Markram release on Lava: against Brian2, against its stated bound, and in a loop with Lava's LIF and Dense."""
+"""Tsodyks-Markram release on Lava: against Brian2, against its bound, and in a loop with Lava's LIF and Dense."""
 
 from dataclasses import asdict
 
@@ -100,7 +100,7 @@ def test_closed_loop_with_lif_and_dense():
     neurons, steps = 3, 300
     macro, synapse = MacroParameters(tau_p_short=0.2, tau_p_long=1.0), SynapseParameters(alpha=1.0, U_0_star=0.2)
     unit, release = Unit(macro, DT), Release(synapse, DT, neurons)
-    post, pre = np.divmod(np.arange(neurons**2), neurons)
+    pre = np.arange(neurons**2) % neurons
     arrays = {
         "current": np.random.default_rng(1).integers(0, 120, (neurons, steps)),
         "weights": np.array([[40, -30, 20], [10, 60, -20], [30, 30, 30]]),

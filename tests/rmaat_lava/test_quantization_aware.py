@@ -4,9 +4,10 @@ import copy
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lava_models import frequent_token
 
-from rmaat_lava import QuantizationAware, quantize, run
+from rmaat_lava import QuantizationAware, WeightFormat, quantize, run
 
 
 def _integer_logits(model, calibration, inputs, lengths, **options):
@@ -37,24 +38,29 @@ def test_gradient_is_straight_through(trained, calibration):
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.95
 
 
-def test_fine_tuning_lowers_the_loss_of_the_integers(trained, calibration):
-    """At 8 bits a tensor, after weights were damaged by noise of half a quantisation step of the largest channel."""
-    model = copy.deepcopy(trained)
+def _tuned(model, forward, steps: int = 30):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    for step in range(steps):
+        optimizer.zero_grad()
+        forward(*frequent_token(32, seed=5000 + step)).loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def test_fine_tuning_gains_what_more_training_of_the_floats_does_not(trained, calibration):
+    """Weights of two bits, -1, 0 and 1: the same steps, batches and learning rate with and without the rounding."""
+    weights = WeightFormat(bits=2)
     inputs, lengths, labels = frequent_token(400, seed=22)
 
-    def loss() -> float:
-        logits = torch.from_numpy(_integer_logits(model, calibration, inputs, lengths, per_channel=False))
-        return torch.nn.functional.cross_entropy(logits, labels).item()
+    def accuracy_and_loss(model) -> tuple[float, float]:
+        logits = torch.from_numpy(_integer_logits(model, calibration, inputs, lengths, weights=weights))
+        return (logits.argmax(1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item()
 
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dim() == 2:
-            parameter.data += torch.randn_like(parameter) * parameter.abs().max() * 0.05
-    before = loss()
-    aware = QuantizationAware(model, calibration, per_channel=False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
-    for step in range(12):
-        optimizer.zero_grad()
-        aware(*frequent_token(32, seed=5000 + step)).loss.backward()
-        optimizer.step()
-    assert loss() < before
+    control, aware = copy.deepcopy(trained), copy.deepcopy(trained)
+    _tuned(control, control)
+    _tuned(aware, QuantizationAware(aware, calibration, weights))
+    found = {
+        name: accuracy_and_loss(model) for name, model in (("as is", trained), ("floats", control), ("aware", aware))
+    }
+    assert found["aware"][1] < 0.8 * min(found["as is"][1], found["floats"][1]), found
+    assert found["aware"][0] > max(found["as is"][0], found["floats"][0]), found

@@ -12,7 +12,7 @@ from lava_models import frequent_token, small_config
 from lava_naive import Naive
 
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, quantize, reference, run, twin
+from rmaat_lava import Calibration, WeightFormat, quantize, reference, run, twin
 from rmaat_lava.program import flatten
 
 
@@ -45,9 +45,10 @@ def test_twin_is_the_model(trained):
     astrocytic=st.booleans(),
     retention=st.booleans(),
     per_channel=st.booleans(),
+    bits=st.sampled_from([3, 5, 8]),
     features=st.booleans(),
 )
-def test_equals_plain_python(seed, heads, head_dim, per_channel, features, **fields):
+def test_equals_plain_python(seed, heads, head_dim, per_channel, bits, features, **fields):
     dim = heads * head_dim
     kind = {"input_kind": "features", "input_dim": 3} if features else {}
     model = _random_model(seed, dim=dim, heads=heads, ffn_dim=5, **kind, **fields)
@@ -56,7 +57,7 @@ def test_equals_plain_python(seed, heads, head_dim, per_channel, features, **fie
     shape = (4, lengths.max(), 3) if features else (4, lengths.max())
     inputs = rng.normal(size=shape).astype(np.float32) if features else rng.integers(0, 12, shape)
     calibration = Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths))
-    deployment = quantize(model, calibration, per_channel=per_channel, max_segments=3)
+    deployment = quantize(model, calibration, weights=WeightFormat(bits, per_channel), max_segments=3)
     outputs = run(deployment, inputs, "numpy", lengths=lengths)
     naive = Naive(flatten(deployment.program))
     scale = 2.0 ** deployment.description["exponents"]["inputs"] if features else 1
@@ -95,7 +96,7 @@ def test_result_does_not_depend_on_the_batch(deployment):
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_predictions_agree_with_the_float_model(trained, calibration, per_channel):
-    deployment = quantize(trained, calibration, per_channel=per_channel)
+    deployment = quantize(trained, calibration, weights=WeightFormat(per_channel=per_channel))
     inputs, lengths, labels = frequent_token(400, seed=3)
     with torch.no_grad():
         real = trained(inputs, lengths).logits.numpy()

@@ -6,7 +6,7 @@ from lava_models import frequent_token, small_config
 
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, quantize
+from rmaat_lava import Calibration, WeightFormat, quantize
 from rmaat_lava.report import write_report
 from rmaat_lava.resources import ENERGY, count
 
@@ -31,9 +31,33 @@ def test_energy_is_counts_times_sourced_constants(deployment):
     resources = deployment.description["resources"]
     energy = resources["estimated_joules_per_token"]
     for name, constant in ENERGY.items():
-        assert energy[name] == resources["total"][name] * constant.joules
+        assert energy[name] == resources["total"][name] * constant.value
         assert "Davies" in constant.source and "simulation" in constant.source
     assert energy["total"] == pytest.approx(sum(energy[name] for name in ENERGY))
+
+
+def test_latency_is_the_slowest_process_and_the_barrier(deployment):
+    """dim 32, 4 heads of 8, hidden 64, 36 places for 32 tokens, one core a process: the read mode is the slowest."""
+    matrix = 4 * 8 * 8
+    operations, updates = 32 * 32 + matrix + 32 + 2 * 32 * 64, 32 + matrix + 32 + 4 + 3 * 32 + 64
+    step = operations * 3.5e-9 + updates * 8.4e-9 + 465e-9
+    found = deployment.description["resources"]
+    # counts a token are whole numbers, so that a part in a thousand may be lost
+    assert found["estimated_seconds_per_token"] == pytest.approx(2 * 36 / 32 * step, rel=1e-3)
+    assert all("Davies" in constant["source"] for constant in found["latency_constants"].values())
+
+
+def test_fewer_bits_need_less_weight_memory(trained, calibration):
+    found = quantize(trained, calibration, weights=WeightFormat(bits=4)).description
+    total = found["resources"]["total"]
+    assert total["synapses"] / 2 <= total["weight_bytes"] <= total["synapses"] / 2 + found["resources"]["processes"]
+    assert found["weights"] == {"bits": 4, "per_channel": True, "exponent": -5}
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_weights_that_the_chip_has_not_are_refused(bits):
+    with pytest.raises(InputError, match="weight_bits"):
+        WeightFormat(bits=bits)
 
 
 def test_processes_are_counted_as_built(deployment):
@@ -58,4 +82,5 @@ def test_report_names_sources_and_opens_offline(deployment, tmp_path):
     html = path.read_text(encoding="utf-8")
     assert "Nothing here was measured on a chip" in html and "IEEE Micro" in html
     assert f"{deployment.description['resources']['total']['synapses']:,}" in html
+    assert "Estimated latency" in html and "shared synaptic exponent -1" in html
     assert "http" not in html

@@ -21,6 +21,26 @@ def test_missing_target_names_what_to_install(monkeypatch):
         choose_target("lava")
 
 
+@pytest.mark.skipif(shim.lava_version() != shim.LAVA_VERSION, reason=f"lava-nc {shim.LAVA_VERSION} is not installed")
+def test_loihi2_is_chosen_only_where_all_of_it_is_there(monkeypatch):
+    """Compiler, board and neuro-core models appear one after the other; each missing one is named."""
+    monkeypatch.delenv("NXSDKHOST", raising=False)
+    monkeypatch.delenv("SLURM", raising=False)
+    there: set[str] = set()
+    monkeypatch.setattr(targets, "_found", lambda module: module in there)
+    for named, arrives in (
+        ("Loihi compiler", lambda: there.add("lava.magma.compiler.subcompilers.nc")),
+        ("Loihi 2 board", lambda: monkeypatch.setenv("NXSDKHOST", "board")),
+        ("rmaat_lava_nc", lambda: there.add("rmaat_lava_nc")),
+    ):
+        assert choose_target("auto") == "lava"
+        with pytest.raises(InputError, match=named) as caught:
+            choose_target("loihi2")
+        assert "\n" not in str(caught.value)
+        arrives()
+    assert choose_target("loihi2") == choose_target("auto") == "loihi2"
+
+
 def test_unknown_target_lists_the_known_ones():
     with pytest.raises(InputError, match="loihi2, lava, numpy, auto"):
         choose_target("gpu")

@@ -17,6 +17,7 @@ def deploy(
     per_channel: Annotated[
         bool, typer.Option("--per-channel/--per-tensor", help="One weight scale a channel, or one a tensor.")
     ] = True,
+    weight_bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a weight, sign included.")] = 8,
     report: Annotated[bool, typer.Option("--report", help="Print what each process needs on the chip.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
@@ -24,7 +25,7 @@ def deploy(
     """Quantise a trained classifier and show that its integers are the same on every target."""
     from rich.console import Console
 
-    from rmaat_lava import Deployment
+    from rmaat_lava import Deployment, WeightFormat
     from rmaat_lava.report import resource_table
     from rmaat_lava.trial import deploy_run
 
@@ -36,7 +37,7 @@ def deploy(
             target=target,
             sequences=sequences,
             held_out=held_out,
-            per_channel=per_channel,
+            weights=WeightFormat(weight_bits, per_channel),
             seed=seed,
         )
     equal = "equal to" if found["equal_to_numpy"] else "[red]different from[/]"
@@ -52,7 +53,7 @@ def deploy(
     total = found["resources"]["total"]
     console.print(
         f"{found['resources']['processes']} processes, {total['cores']} neuro-cores, {total['neurons']:,} neurons, "
-        f"{total['synapses']:,} synapses of 8 bits, "
+        f"{total['synapses']:,} synapses of {weight_bits} bits, "
         f"{total['synaptic_operations']:,} synaptic operations a token"
     )
     if report:

@@ -4,7 +4,7 @@ import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.learning.constants import GradedSpikeCfg
 from lava.magma.core.learning.learning_rule import Loihi3FLearningRule
-from lava.magma.core.model.py.neuron import LearningNeuronModelFixed, LearningNeuronModelFloat
+from lava.magma.core.model.py.neuron import LearningNeuronModel, LearningNeuronModelFixed, LearningNeuronModelFloat
 from lava.magma.core.model.py.ports import PyInPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.neuron import LearningNeuronProcess
@@ -41,32 +41,30 @@ def hebbian_synapses(features: int, values: int) -> LearningDense:
     return synapses
 
 
-class _SendsTraces:
+def _send(model: LearningNeuronModel, key: np.ndarray, third: np.ndarray) -> None:
     """y1 is φ(k), y2 is φ(R); no spike goes back and y3 is not used."""
-
-    def send(self, key: np.ndarray, third: np.ndarray) -> None:
-        self.y1[:], self.y2[:] = key, third
-        self.s_out_bap.send(np.zeros(self.y1.shape, bool))
-        self.s_out_y1.send(self.y1)
-        self.s_out_y2.send(self.y2)
-        self.s_out_y3.send(self.y3)
+    model.y1[:], model.y2[:] = key, third
+    model.s_out_bap.send(np.zeros(model.y1.shape, bool))
+    model.s_out_y1.send(model.y1)
+    model.s_out_y2.send(model.y2)
+    model.s_out_y3.send(model.y3)
 
 
 @implements(proc=Features, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("floating_pt")
-class PyFeaturesFloat(LearningNeuronModelFloat, _SendsTraces):
+class PyFeaturesFloat(LearningNeuronModelFloat):
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
 
     def run_spk(self) -> None:
-        self.send(self.a_in.recv(), self.a_third_factor_in.recv())
+        _send(self, self.a_in.recv(), self.a_third_factor_in.recv())
 
 
 @implements(proc=Features, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class PyFeaturesFixed(LearningNeuronModelFixed, _SendsTraces):
+class PyFeaturesFixed(LearningNeuronModelFixed):
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
 
     def run_spk(self) -> None:
-        self.send(*(np.clip(port.recv(), 0, TRACE_LIMIT) for port in (self.a_in, self.a_third_factor_in)))
+        _send(self, *(np.clip(port.recv(), 0, TRACE_LIMIT) for port in (self.a_in, self.a_third_factor_in)))

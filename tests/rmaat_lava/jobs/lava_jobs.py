@@ -12,8 +12,13 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.dense.process import Dense
+from lava.proc.io.source import RingBuffer
+from lava.utils.weightutils import SignMode
 
-from rmaat_lava.worker import simulate
+from rmaat_lava.processes.classifier import Classifier
+from rmaat_lava.program import rebuild
+from rmaat_lava.worker import record, simulate
 
 
 class Ramp(AbstractProcess):
@@ -78,3 +83,32 @@ def alone(arrays, settings):
 def broken(arrays, settings):
     """Fails before any network is built."""
     raise KeyError("no network")
+
+
+def hierarchy(arrays, settings):
+    """Names of the classifier's processes, all levels."""
+    classifier = Classifier(rebuild(arrays), [np.ones(1, np.int64)], name="classifier")
+    simulate(classifier, 1, "fixed_pt")
+
+    def names(process):
+        return [process.name, *(name for part in process.procs for name in names(part))]
+
+    found = names(classifier)
+    classifier.stop()
+    return {"names": np.array(found)}
+
+
+def dense(arrays, settings):
+    """What Lava's Dense sends for messages, (steps, out)."""
+    source = RingBuffer(data=arrays["messages"].T)
+    synapses = Dense(
+        weights=arrays["weight"],
+        num_message_bits=24,
+        num_weight_bits=settings["bits"],
+        weight_exp=settings["exponent"],
+        sign_mode=SignMode.MIXED,
+    )
+    source.s_out.connect(synapses.s_in)
+    recorded, _ = record(synapses, len(arrays["messages"]), "fixed_pt", {"sums": synapses.a_out})
+    synapses.stop()
+    return recorded

@@ -1,0 +1,64 @@
+"""Whether a classifier has an integer program, and the ranges of its values on data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from astro_sim.errors import InputError
+from rmaat_lava import twin
+
+if TYPE_CHECKING:
+    from rmaat.heads import RMAATForSequenceClassification
+
+MAX_HEAD_DIM = 128
+"""Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Data that the ranges are taken from.
+
+    Parameters
+    ----------
+    inputs : Tensor
+        Token ids (batch, length), or features (batch, length, input_dim).
+    lengths : Tensor of int64
+        Tokens that exist, (batch,).
+    """
+
+    inputs: torch.Tensor
+    lengths: torch.Tensor
+
+
+def check_supported(classifier: RMAATForSequenceClassification) -> None:
+    """Refuse a model that has no integer program, with the reason.
+
+    Raises
+    ------
+    InputError
+    """
+    from rmaat.heads import RMAATForSequenceClassification
+
+    if type(classifier) is not RMAATForSequenceClassification:
+        raise InputError("model", type(classifier).__name__, "an RMAATForSequenceClassification")
+    config = classifier.config
+    for field, allowed in (("mixer", "astromorphic"), ("causal", False)):
+        if getattr(config, field) != allowed:
+            raise InputError(field, getattr(config, field), f"{allowed!r}, for a model to be deployed")
+    if config.head_dim > MAX_HEAD_DIM:
+        raise InputError("dim / heads", config.head_dim, f"at most {MAX_HEAD_DIM}, for a model to be deployed")
+    for name, parameter in classifier.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise InputError(name, "values that are not finite", "finite weights")
+
+
+@torch.no_grad()
+def find_ranges(classifier: RMAATForSequenceClassification, calibration: Calibration) -> twin.Ranges:
+    """Run the calibration data through the float model and record the range of every place."""
+    ranges = twin.Ranges()
+    for inputs, lengths in zip(calibration.inputs.split(32), calibration.lengths.split(32), strict=True):
+        twin.logits(classifier, inputs[:, : int(lengths.max())], lengths, place=ranges)
+    return ranges

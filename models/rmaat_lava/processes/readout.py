@@ -1,0 +1,78 @@
+"""Where the classes are decided: tokens and memory pooled over the segments, then a linear classifier."""
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.ports import PyInPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, round_shift, saturate
+from rmaat_lava.messages import HEADER, IDLE, PRESENT, ProgramModel
+from rmaat_lava.program import Program
+
+
+class ReadOut(AbstractProcess):
+    """Pools tokens and memory over the segments and classifies at the end of each sequence."""
+
+    def __init__(self, program: Program, sequences: int, **kwargs: object) -> None:
+        super().__init__(program=program, **kwargs)
+        self.x_in = InPort(shape=(HEADER + program.dim,))
+        self.pool = Var(shape=(len(program.readout.classifier.weight),), init=0)
+        self.logits = Var(shape=(sequences, program.labels), init=0)
+        self.saturated = Var(shape=(1,), init=0)
+
+
+@implements(proc=ReadOut, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyReadOut(ProgramModel):
+    x_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
+    pool: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    logits: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)
+
+    def __init__(self, proc_params: dict) -> None:
+        super().__init__(proc_params)
+        self.sums = np.zeros((2, self.program.dim), np.int64)
+        self.terms = np.zeros(2, np.int64)
+        self.sequence = 0
+
+    def run_spk(self) -> None:
+        _, slot = self.slot()
+        message = self.x_in.recv()
+        mode, t, total = message[:HEADER]
+        if mode == IDLE:
+            return
+        if slot == 0:
+            self.sums[:], self.terms[:] = 0, 0
+        if mode == PRESENT:
+            kind = 1 if slot < self.first else 0
+            term = round_shift(message[HEADER:], self.program.readout.sum_shift)
+            self.sums[kind] = saturate(self.sums[kind] + term, "sum", self.counts)
+            self.terms[kind] += 1
+        if slot == self.places - 1:
+            self.end_segment(t, total)
+        self.count()
+
+    def end_segment(self, t: int, total: int) -> None:
+        """Add the segment's means to the pool; after the last segment, classify."""
+        part = self.program.readout
+        means = [self.mean(kind) for kind in range(2 if self.first else 1)]
+        if t == 1:
+            self.pool[:] = 0
+        added = round_shift(np.concatenate(means) * part.share[total, t], MULTIPLIER_BITS)
+        self.pool[:] = saturate(self.pool + added, "pool", self.counts)
+        if t == total:
+            spikes = round_shift(self.pool, part.message_shift)
+            self.logits[self.sequence] = self.dense(part.classifier, spikes, "logits")
+            self.sequence += 1
+
+    def mean(self, kind: int) -> Integers:
+        """Mean of the tokens (0) or of the memory (1) of the segment, (dim,)."""
+        part = self.program.readout
+        mantissa, shift = part.reciprocal(self.terms[kind])
+        return saturate(round_shift(self.sums[kind] * mantissa, shift + part.mean_shift), "mean", self.counts)
