@@ -111,7 +111,7 @@ class DistanceCoupling(Coupling):
         self.kernel, self.border, self.mode = kernel, border, mode
         self.shape = (int(np.prod(post)), int(np.prod(pre)))
         if callable(kernel):
-            self.profile(np.arange(2.0))  # refuses one that is no function of an array of distances
+            self.profile(np.array([0.0, 1.0]))  # refuses one that is no function of an array of distances
 
     def profile(self, *offsets: Array) -> Array:
         """T at absolute offsets along the axes (broadcast against each other)."""

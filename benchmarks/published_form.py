@@ -50,9 +50,7 @@ Y_S += rho_c*Y_T*r_S
 """
 
 
-def ring(
-    duration: float, dt: float = 0.05, recorded: tuple[str, ...] = ("C",), record_dt: float | None = None
-) -> None:
+def ring(duration: float, dt: float = 0.05, recorded: tuple[str, ...] = ("C",), record_dt: float | None = None) -> None:
     """Fifty coupled astrocytes; as published, calcium is recorded, at every step."""
     model = RingModel()
     namespace = model.astrocyte.namespace()
