@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from astro_sim.errors import InputError
 
@@ -51,7 +51,9 @@ class RMAATConfig(BaseModel):
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     astrocytic: bool = True  # H_astro
-    retention: bool = True  # memory scaled by RF(t, T)
+    # RF(t, T): of the biology; 1 / T; seeded random; none (memory unscaled, the trace a mean), also as true and false
+    retention: Literal["fitted", "uniform", "random", "off"] = "fitted"
+    retention_seed: int = Field(default=0, ge=0)  # of the random factors
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
     trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
@@ -66,6 +68,11 @@ class RMAATConfig(BaseModel):
                 raise cause from None
             field = ".".join(str(part) for part in first["loc"]) or "model configuration"
             raise InputError(field, first["input"], first["msg"]) from None
+
+    @field_validator("retention", mode="before")
+    @classmethod
+    def _retention_as_switch(cls, value: Any) -> Any:
+        return {True: "fitted", False: "off"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> RMAATConfig:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rmaat.control_schedule import ControlSchedule
 from rmaat_bridge.schedule import RetentionSchedule
 
 
@@ -26,7 +27,7 @@ class Memory(nn.Module):
     ----------
     tokens, dim : int
         M and the width of the model; M may be 0.
-    schedule : RetentionSchedule or None
+    schedule : RetentionSchedule, ControlSchedule or None
         RF; None keeps the memory unscaled and the trace a plain mean.
     streaming : bool
         Use the factors of unknown T.
@@ -43,7 +44,7 @@ class Memory(nn.Module):
         self,
         tokens: int,
         dim: int,
-        schedule: RetentionSchedule | None,
+        schedule: RetentionSchedule | ControlSchedule | None,
         streaming: bool = False,
         write_back: bool = False,
         norm_after: bool = False,

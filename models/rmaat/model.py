@@ -14,6 +14,7 @@ from rmaat.baselines.diagonal_ssm import DiagonalSSM
 from rmaat.baselines.softmax import SoftmaxAttention
 from rmaat.block import Block
 from rmaat.config import RMAATConfig
+from rmaat.control_schedule import ControlSchedule
 from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
 from rmaat.stem import ConvolutionalStem, HashedNGrams, LevelEmbedding
@@ -57,11 +58,10 @@ class RMAATModel(Pretrained):
         sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout
         self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
-        schedule = RetentionSchedule(bio.retention) if config.retention else None
         self.memory = Memory(
             config.memory_tokens,
             config.dim,
-            schedule,
+            _schedule(config, bio),
             streaming=config.streaming or config.causal,
             write_back=config.causal,
             norm_after=config.memory_norm == "after",
@@ -204,6 +204,12 @@ class RMAATModel(Pretrained):
         if lengths.min() < 1 or lengths.max() > length:
             raise InputError("lengths", lengths.tolist(), f"values from 1 to {length}")
         return lengths
+
+
+def _schedule(config: RMAATConfig, bio: BioParameters) -> RetentionSchedule | ControlSchedule | None:
+    if config.retention == "fitted":
+        return RetentionSchedule(bio.retention)
+    return None if config.retention == "off" else ControlSchedule(config.retention, config.retention_seed)
 
 
 def _block(config: RMAATConfig, bio: BioParameters) -> Block:

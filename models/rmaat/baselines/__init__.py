@@ -5,14 +5,14 @@ from typing import Any
 from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
 
-PLAIN = {"astrocytic": False, "presynaptic": "linear", "retention": False}
+PLAIN = {"astrocytic": False, "presynaptic": "linear", "retention": "off"}
 WHOLE = {"memory_tokens": 0, "backprop": "bptt"}  # one segment holds the whole sequence
 
 BASELINES: dict[str, dict[str, Any]] = {
     "rmaat": {},
     "transformer": PLAIN | WHOLE | {"mixer": "softmax"},
     "linear": PLAIN | WHOLE,
-    "at": WHOLE | {"retention": False},
+    "at": WHOLE | {"retention": "off"},
     "ssm": PLAIN | WHOLE | {"mixer": "ssm"},
     "rmt": PLAIN | {"mixer": "softmax", "backprop": "bptt"},
     "rmt-amrb": PLAIN | {"mixer": "softmax"},

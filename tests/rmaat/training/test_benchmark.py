@@ -50,7 +50,7 @@ def test_table_of_models_and_seeds(tmp_path):
     assert (tmp_path / "table.md").read_text().count("\n") == len(rows) + 2
     assert (tmp_path / "table.tex").read_text().startswith(r"\begin{tabular}")
     config = tmp_path / "listops" / "no-retention" / "seed-1" / "checkpoint" / "config.json"
-    assert json.loads(config.read_text())["retention"] is False
+    assert json.loads(config.read_text())["retention"] == "off"
 
 
 def test_unknown_names_are_refused_before_anything_runs(tmp_path):
