@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 MAX_HEAD_DIM = 128
 """Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
 
+SUPPORTED: dict[str, tuple[object, ...]] = {
+    "mixer": ("astromorphic",),
+    "causal": (False,),
+    "input_kind": ("tokens", "features"),
+    "stem_layers": (0,),
+    "stem_stride": (1,),
+    "stem_ngrams": (1,),
+    "trace_norm": (False,),
+}
+"""Values of the model configuration that have an integer program; fields that are not named may have any."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -45,9 +56,10 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     if type(classifier) is not RMAATForSequenceClassification:
         raise InputError("model", type(classifier).__name__, "an RMAATForSequenceClassification")
     config = classifier.config
-    for field, allowed in (("mixer", "astromorphic"), ("causal", False)):
-        if getattr(config, field) != allowed:
-            raise InputError(field, getattr(config, field), f"{allowed!r}, for a model to be deployed")
+    for field, allowed in SUPPORTED.items():
+        if getattr(config, field) not in allowed:
+            choices = " or ".join(map(repr, allowed))
+            raise InputError(field, getattr(config, field), f"{choices}, for a model to be deployed")
     if config.head_dim > MAX_HEAD_DIM:
         raise InputError("dim / heads", config.head_dim, f"at most {MAX_HEAD_DIM}, for a model to be deployed")
     for name, parameter in classifier.named_parameters():
