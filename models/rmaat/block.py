@@ -41,5 +41,5 @@ class Block(nn.Module):
 
     def _feed_forward(self, mixed: Tensor) -> Tensor:
         y = self.attention_norm(mixed)
-        hidden = self.ffn_out(F.relu_(self.ffn_in(y)))
+        hidden = self.ffn_out(F.relu(self.ffn_in(y)))
         return self.ffn_norm(F.dropout(hidden, self.dropout, self.training) + y)
