@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from astro_sim.coupling import Coupling
+from astro_sim.coupling import Coupling, DistanceCoupling
 from astro_sim.errors import InputError
 from astro_sim.macro_parameters import MacroParameters
 
@@ -19,6 +19,26 @@ def increment_ratio(parameters: MacroParameters, cycle_s: float) -> float:
     exp(−γˡ τ_cycle/τ_p^l): the p_long line is linear in p_long with a periodic input.
     """
     return math.exp(-parameters.rates["p_long"] * cycle_s)
+
+
+def predictions(parameters: MacroParameters, cycle_s: float | None) -> list[str]:
+    """What a user should expect of a run, one line each: the reach of p_short, and the build-up of p_long.
+
+    Parameters
+    ----------
+    cycle_s : float, optional
+        Length of an STP cycle, seconds, where the protocol has one.
+    """
+    lines, transport = [], parameters.transport
+    if isinstance(transport, DistanceCoupling) and transport.kernel == "exponential-l1":
+        room = transport.shape[1] - 1 - transport.shape[1] // 2
+        if room >= 4 and parameters.layout == "line" and transport.spectral_radius < parameters.leak_p_short:
+            found = green_length(transport, parameters.leak_p_short, (2, min(8, room)))
+            lines.append(f"p_short reaches {found:.3g} grid steps, further than transport's {transport.length:g}")
+    if cycle_s is not None:
+        ratio = increment_ratio(parameters, cycle_s)
+        lines.append(f"each repeated cycle adds {ratio:.4g} times the p_long of the one before")
+    return lines
 
 
 def point_response(transport: Coupling, leak: float, source: tuple[int, int]) -> Array:

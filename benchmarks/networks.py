@@ -9,10 +9,12 @@ Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # Short and long model time, seconds: far enough apart for the difference to exceed the scatter of a build, and at
@@ -69,7 +71,9 @@ def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float
             pair = []
             for duration in LENGTHS[model, backend][form]:
                 command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                with tempfile.TemporaryDirectory() as cache:  # every compiled program is built from the start
+                    fresh = {} if backend == "brian2" else {"XDG_CACHE_HOME": cache}
+                    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | fresh)
                 pair.append(float(done.stdout.splitlines()[-1]))
             if number >= warm:
                 times[form].append((pair[0], pair[1]))

@@ -10,7 +10,7 @@ from astro_sim.errors import InputError
 from astro_sim.macro import simulate_macro
 from astro_sim.macro_parameters import MacroParameters
 from astro_sim.protocols import array
-from astro_sim.theory import green_length, increment_ratio, point_response
+from astro_sim.theory import green_length, increment_ratio, point_response, predictions
 
 
 @pytest.mark.parametrize(("length", "strength"), [(1.0, 0.2), (2.0, 0.1), (4.0, 0.1), (2.0, 0.01)])
@@ -49,6 +49,15 @@ def test_increment_ratio():
     p = MacroParameters(tau_p_long=120.0)
     assert increment_ratio(p, 45.0) == pytest.approx(np.exp(-0.375), rel=1e-14)
     assert increment_ratio(replace(p, leak_p_long=2.0), 45.0) == pytest.approx(np.exp(-0.75), rel=1e-14)
+
+
+def test_predictions_say_length_and_increment():
+    """Seventeen neurons: longer than T's 1, and below the 1.26 that the larger grid above has at a larger ρ."""
+    lines = predictions(MacroParameters(17), 45.0)
+    assert "grid steps, further than transport's 1" in lines[0] and "0.6873 times" in lines[1]
+    reach = float(lines[0].split()[2])
+    assert 1.05 < reach < 1.3
+    assert predictions(MacroParameters(3), None) == []
 
 
 def test_no_response_where_rest_is_unstable():

@@ -1,5 +1,6 @@
 """`rmaat simulate`: run a model and write its recording."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ def simulate(
     from rich.console import Console
 
     from astro_sim.experiment import Experiment
-    from astro_sim.macro_parameters import LatchingWarning
+    from astro_sim.macro_parameters import LatchingWarning, MacroParameters
 
     console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)
@@ -41,6 +42,12 @@ def simulate(
         recording = experiment.run(path)
     for warning in caught:
         console.print(f"[yellow]warning:[/] {warning.message}")
+    if model == "macro":
+        from astro_sim.theory import predictions
+
+        protocol, parameters = json.loads(recording.attrs["protocol"]), recording.attrs["parameters"]
+        for line in predictions(MacroParameters.from_json(parameters), protocol.get("cycle_s")):
+            console.print(f"expected: {line}")
     console.print(f"recording: {path}")
     if plot:
         from astro_sim.plotting import plot_recording
