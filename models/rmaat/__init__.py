@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rmaat.config import RMAATConfig as RMAATConfig
     from rmaat.heads import RMAATForSequenceClassification as RMAATForSequenceClassification
     from rmaat.heads import RMAATForSequencePairClassification as RMAATForSequencePairClassification
+    from rmaat.masked_lm import RMAATForMaskedLM as RMAATForMaskedLM
     from rmaat.model import RMAATModel as RMAATModel
     from rmaat.streaming import Stream as Stream
 
@@ -18,6 +19,7 @@ _HOME = {
     "AstromorphicAttention": "attention",
     "RMAATConfig": "config",
     "RMAATForCausalLM": "causal_lm",
+    "RMAATForMaskedLM": "masked_lm",
     "RMAATForSequenceClassification": "heads",
     "RMAATForSequencePairClassification": "heads",
     "RMAATModel": "model",

@@ -57,6 +57,9 @@ class RMAATConfig(BaseModel):
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
     trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
+    # masked modelling hides this share of the places (BERT's; 0.5 for pictures in Amos et al., arXiv 2310.02980) ...
+    mask_share: float = Field(default=0.15, gt=0.0, lt=1.0)
+    mask_span: int = Field(default=1, ge=1)  # ... in runs of so many
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
     def __init__(self, **fields: Any) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 class LevelEmbedding(nn.Module):
     """Ids that are the ordered levels of one quantity: x = w u + b with u from -1 (id 1) to 1 (the last id).
 
+    Id 0, padding and what masked modelling hides, is no level: x = 0.
+
     Parameters
     ----------
     vocab_size : int
@@ -24,7 +26,7 @@ class LevelEmbedding(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(batch, n) to (batch, n, dim)."""
         ids = inputs.unsqueeze(-1).to(self.linear.weight.dtype)
-        return self.linear((ids - self.middle) / max(self.middle - 1, 1))
+        return self.linear((ids - self.middle) / max(self.middle - 1, 1)) * (ids > 0)
 
 
 class HashedNGrams(nn.Module):

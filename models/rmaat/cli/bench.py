@@ -17,22 +17,29 @@ def _group() -> None:
 def lra(
     tasks: Annotated[str, typer.Option("--tasks", help="Comma-separated.")] = "listops,text,image,pathfinder",
     models: Annotated[
-        str, typer.Option("--models", help="Comma-separated: baselines, ablations (no-retention, …), floor.")
+        str,
+        typer.Option(
+            "--models",
+            help="Comma-separated: baselines, ablations (no-retention, …), floor; with settings of their own as in "
+            "rmaat:segment_length=64;retention=random.",
+        ),
     ] = "rmaat,transformer,linear,rmt,rlt,floor",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 .. N-1.")] = 2,
     config: Annotated[str, typer.Option("--config", help="small or paper: the recipes TASK-small, …")] = "small",
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps of all runs.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A recipe entry for all runs.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at the same time.")] = 1,
     out: Annotated[Path, typer.Option("--out", help="Folder of runs and tables.")] = Path("runs/lra"),
 ) -> None:
     """Train every model on every task; started again, it goes on where it was."""
-    from rmaat.cli.train import parse_change
     from rmaat.data.tasks import find_task
     from rmaat.training.benchmark import collect, grid, run_cells, write_tables
+    from rmaat.training.recipe import parse_change
 
     for task in tasks.split(","):
         find_task(task)
-    run_cells(grid(tasks, models, seeds), config, dict(map(parse_change, changes or [])), out, workers)
+    shared = {} if steps is None else {"optimisation.steps": steps}
+    run_cells(grid(tasks, models, seeds), config, shared | dict(map(parse_change, changes or [])), out, workers)
     paths = write_tables(collect(out), out)
     print(paths[0].read_text(encoding="utf-8"))
     print("tables: " + ", ".join(map(str, paths)))

@@ -1,12 +1,9 @@
 """`rmaat train`: a transformer whose memory and attention come from a bio-parameters file."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from astro_sim.errors import InputError
 
 
 def train(
@@ -21,6 +18,12 @@ def train(
     model: Annotated[
         str | None, typer.Option("--model", help="rmaat, a baseline (transformer, linear, rmt, …) or floor.")
     ] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="labels, or masked: hidden tokens of the task's sequences.")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Checkpoint whose weights, without its head, to start from.")
+    ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another data layout: 20news (retrieval).")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the data: a prepared cache or the official layout.")
@@ -32,17 +35,19 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK[-masked].")] = None,
 ) -> None:
     """Train on a task and test on unseen examples: checkpoint, metrics, curves and floors."""
     from rmaat.data.tasks import find_task
-    from rmaat.training.recipe import load_recipe
+    from rmaat.training.recipe import load_recipe, parse_change
     from rmaat.training.run import train as run
 
     find_task(task)
     flags = {
         "seed": seed,
         "kind": model,
+        "objective": objective,
+        "start": None if start is None else str(start),
         "data.source": source,
         "data.folder": None if data is None else str(data),
         "optimisation.steps": steps,
@@ -50,15 +55,5 @@ def train(
     }
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(config or f"{task}-small", given | dict(map(parse_change, changes or [])))
-    run(recipe, bio, out or Path("runs") / task, resume=resume)
-
-
-def parse_change(text: str) -> tuple[str, Any]:
-    """``name=value`` with the value in TOML, or taken as a string where it is not TOML."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError("--set", text, "name=value")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
+    name = f"{task}-masked" if recipe.objective == "masked" else task
+    run(recipe, bio, out or Path("runs") / name, resume=resume)

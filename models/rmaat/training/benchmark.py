@@ -11,6 +11,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from rich.console import Console
@@ -18,9 +19,13 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.baselines import BASELINES
+from rmaat.config import RMAATConfig
+from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "no-retention": {"retention": False},
+    "no-retention": {"retention": "off"},
+    "uniform-retention": {"retention": "uniform"},
+    "random-retention": {"retention": "random"},
     "no-astrocyte": {"astrocytic": False},
     "alpha-1": {"presynaptic": "linear"},
     "no-presynaptic": {"presynaptic": "off"},
@@ -33,15 +38,51 @@ COLUMNS = ("task", "model", "accuracy", "std", "seeds", "parameters", "tokens_pe
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the table; `model` is a baseline, an ablation of RMAAT, or floor."""
+    """One run of the table.
+
+    Parameters
+    ----------
+    task : str
+    model : str
+        ``name[:field=value[;field=value]]``: a baseline, an ablation of RMAAT or floor, and fields of
+        `RMAATConfig` or other entries of the recipe that are to be otherwise.
+    seed : int
+    """
 
     task: str
     model: str
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Where the run lies."""
-        return out / self.task / self.model / f"seed-{self.seed}"
+        """Where the run lies; `collect` reads the model from the folder's name."""
+        name = quote(self.model.replace(":", ",", 1).replace(";", ","), safe="=,")
+        return out / self.task / name / f"seed-{self.seed}"
+
+    def recipe(self, config: str, changes: dict[str, Any]) -> Recipe:
+        """The recipe ``<task>-<config>`` with what all cells share and what this one sets.
+
+        Raises
+        ------
+        InputError
+            If the model is unknown, or an entry is unknown, out of bounds or what makes the model what it is.
+        """
+        name, _, settings = self.model.partition(":")
+        if name not in (known := (*BASELINES, *ABLATIONS, "floor")):
+            raise InputError("--models", name, f"one of {', '.join(known)}")
+        ablation = ABLATIONS.get(name, {})
+        own = {"task", "kind", "seed", *ablation, *BASELINES.get(name, {})}
+        if BASELINES.get(name, {}).get("memory_tokens") == 0:
+            own.add("segment_length")  # holds the whole sequence
+        entries = changes | {f"model.{field}": value for field, value in ablation.items()}
+        for text in settings.split(";") if settings else ():
+            field, value = parse_change(text.removeprefix("model."))
+            if field in own:
+                raise InputError("--models", self.model, f"another field: {field} makes {name} what it is")
+            entries[f"model.{field}" if field in RMAATConfig.model_fields else field] = value
+        kind = "rmaat" if name in ABLATIONS else name
+        recipe = load_recipe(f"{self.task}-{config}", entries | {"kind": kind, "seed": self.seed})
+        RMAATConfig(**recipe.model)
+        return recipe
 
 
 def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path, workers: int = 1) -> None:
@@ -56,26 +97,20 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     workers : int
         Processes; one cell each at a time.
     """
-    for cell in cells:
-        if cell.model not in (*BASELINES, *ABLATIONS, "floor"):
-            raise InputError("--models", cell.model, f"one of {', '.join((*BASELINES, *ABLATIONS, 'floor'))}")
-    todo = [cell for cell in cells if not (cell.folder(out) / "result.json").is_file()]
+    recipes = {cell: cell.recipe(config, changes) for cell in cells}
+    todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not (cell.folder(out) / "result.json").is_file()]
     if workers == 1:
-        for cell in todo:
-            _run(cell, config, changes, out)
+        for job in todo:
+            _run(*job)
         return
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(_run, cell, config, changes, out) for cell in todo]):
+        for done in as_completed([pool.submit(_run, *job) for job in todo]):
             done.result()
 
 
-def _run(cell: Cell, config: str, changes: dict[str, Any], out: Path) -> None:
-    from rmaat.training.recipe import load_recipe
+def _run(cell: Cell, recipe: Recipe, out: Path) -> None:
     from rmaat.training.run import train
 
-    ablation = {f"model.{name}": value for name, value in ABLATIONS.get(cell.model, {}).items()}
-    kind = "rmaat" if cell.model in ABLATIONS else cell.model
-    recipe = load_recipe(f"{cell.task}-{config}", {**changes, **ablation, "kind": kind, "seed": cell.seed})
     Console().print(f"[bold]{cell.task} · {cell.model} · seed {cell.seed}")
     train(recipe, None, cell.folder(out), resume=True)
 
@@ -86,7 +121,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     floors: dict[str, dict[str, list[float]]] = {}
     for path in sorted(out.glob("*/*/seed-*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        task, model = path.parts[-4], path.parts[-3]
+        task, model = path.parts[-4], _model(path.parts[-3])
         for name, value in result["floors"].items():
             floors.setdefault(task, {}).setdefault(name, []).append(value)
         if "test" in result:
@@ -97,6 +132,12 @@ def collect(out: Path) -> list[dict[str, Any]]:
             spread = {"accuracy": np.mean(values), "std": np.std(values), "seeds": len(values)}
             rows.append({"task": task, "model": f"floor: {name}", **spread})
     return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
+
+
+def _model(folder: str) -> str:
+    """The cell's model, from its folder's name."""
+    name, *settings = map(unquote, folder.split(","))
+    return f"{name}:{';'.join(settings)}" if settings else name
 
 
 def _row(task: str, model: str, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -151,5 +192,5 @@ def _latex(cells: Iterable[str]) -> str:
 
 
 def grid(tasks: str, models: str, seeds: int) -> list[Cell]:
-    """Cells of comma-separated tasks and models and the seeds 0 .. seeds - 1."""
-    return [Cell(*cell) for cell in product(tasks.split(","), models.split(","), range(seeds))]
+    """Cells of comma-separated tasks and models and the seeds 0 .. seeds - 1; each once."""
+    return list(dict.fromkeys(Cell(*cell) for cell in product(tasks.split(","), models.split(","), range(seeds))))

@@ -1,8 +1,9 @@
-"""Scores of a classifier on a set of sequences."""
+"""Scores of a model on a set of sequences."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from rmaat.data.sequences import Sequences
+from rmaat.masked_lm import HiddenTokens
+
+
+class Score(NamedTuple):
+    """Of one batch: mean loss (nats), share that is right, and the number of predictions that they are of."""
+
+    loss: Tensor
+    accuracy: Tensor
+    weight: Tensor | int
 
 
 def to_tensors(
@@ -31,11 +40,18 @@ def to_tensors(
     return first, second, third
 
 
-def scored(logits: Tensor, ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (m, classes) in float32 and their targets (m,): the labels, or of a language model the next ids."""
-    if logits.ndim == 2:
-        return logits.float(), labels
-    return logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten()
+def scored(output: Any, ids: Tensor, labels: Tensor, smoothing: float = 0.0) -> Score:
+    """How well a model's output fits a batch: the labels, of a language model the next ids, or what was hidden.
+
+    `smoothing` of the labels is not for hidden tokens, which a model scores itself.
+    """
+    if isinstance(output, HiddenTokens):
+        return Score(output.loss, output.right / output.count.clamp_min(1), output.count)
+    logits, targets = output.logits, labels
+    if logits.ndim > 2:
+        logits, targets = logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+    loss = cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+    return Score(loss, logits.argmax(-1).eq(targets).float().mean(), len(targets))
 
 
 @torch.no_grad()
@@ -47,16 +63,16 @@ def evaluate(
     Batches hold examples of similar length; with several processes each takes its share of them.
     """
     loss_mean = MeanMetric(nan_strategy="disable").to(fabric.device)
-    accuracy = MulticlassAccuracy(data.num_labels, average="micro").to(fabric.device)
+    accuracy = MeanMetric(nan_strategy="disable").to(fabric.device)
     order = np.argsort(data.lengths, kind="stable")[fabric.global_rank :: fabric.world_size]
     training = model.training
     model.eval()
     with fabric.autocast():
         for start in range(0, len(order), batch_size):
             ids, lengths, labels = to_tensors(data, order[start : start + batch_size], max_length, fabric.device)
-            logits, targets = scored(model(ids, lengths).logits, ids, labels)
-            loss_mean.update(cross_entropy(logits, targets), len(targets))
-            accuracy.update(logits, targets)
+            score = scored(model(ids, lengths), ids, labels)
+            loss_mean.update(score.loss, score.weight)
+            accuracy.update(score.accuracy, score.weight)
     model.train(training)
     return {"loss": loss_mean.compute().item(), "accuracy": accuracy.compute().item()}
 

@@ -44,6 +44,11 @@ def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -
     return scores
 
 
+def hidden_token_floors(train: Sequences, test: Sequences) -> dict[str, float]:
+    """Share of `test` that is the commonest token of `train`."""
+    return {"commonest token": float(np.mean(test.tokens == np.bincount(train.tokens).argmax()))}
+
+
 def next_byte_floors(train: Sequences, test: Sequences) -> dict[str, float]:
     """Accuracies of the commonest byte, and of the commonest byte after the last one."""
     (before, after), (last, target) = _neighbours(train), _neighbours(test)

@@ -1,36 +1,64 @@
-"""The model that fits a task: one sequence, a pair of documents, or the next token."""
+"""The model that fits a recipe: one sequence, a pair of documents, the next token, hidden tokens; where it starts."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from astro_sim.errors import InputError
 from rmaat.baselines import baseline_config
 from rmaat.causal_lm import RMAATForCausalLM
+from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
+from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat.pretrained import Pretrained
 from rmaat.training.recipe import Recipe
 from rmaat_bridge.bio_parameters import BioParameters
 
+# what a model may be other in than the one whose weights it starts from: its head and how it is trained
+FREE = {"num_labels", "trace_norm", "dropout", "backprop", "every_k", "mask_share", "mask_span"}
 
-def head(task: str) -> type[Pretrained]:
-    """The class of the models of `task`."""
+
+def head(recipe: Recipe) -> type[Pretrained]:
+    """The class of the models that `recipe` trains."""
+    if recipe.objective == "masked":
+        return RMAATForMaskedLM
     kinds = {"retrieval": RMAATForSequencePairClassification, "language": RMAATForCausalLM}
-    return kinds.get(task, RMAATForSequenceClassification)
+    return kinds.get(recipe.task, RMAATForSequenceClassification)
 
 
 def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
-    """A new model for the examples `train` by the recipe's settings, `bio` written into it."""
+    """The model for the examples `train` by the recipe's settings, `bio` written into it.
+
+    Raises
+    ------
+    InputError
+        If a setting cannot be, or the recipe starts from a checkpoint that is missing or of another architecture.
+    """
     longest = int(min(train.lengths.max(), recipe.data.max_length or train.lengths.max()))
     fields = {"vocab_size": train.vocab_size, "num_labels": train.num_labels} | recipe.model
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
-    return head(recipe.task)(config)
+    model: Any = head(recipe)(config)
+    if recipe.start is not None:
+        before: Any = load_checkpoint(Path(recipe.start))[0]
+        _same_architecture(before.config, model.config)
+        model.model.load_state_dict(before.model.state_dict())
+    return model
+
+
+def _same_architecture(before: RMAATConfig, config: RMAATConfig) -> None:
+    for field in (name for name in RMAATConfig.model_fields if name not in FREE | {"bio"}):
+        if (found := getattr(before, field)) != (wanted := getattr(config, field)):
+            raise InputError(f"--start: {field}", found, f"{wanted!r}, as in the model to be trained")
+    before_bio, bio = ((c.with_bio().bio or {}) | {"provenance": None} for c in (before, config))
+    if before_bio != bio:
+        raise InputError("--start: bio", "other bio-parameters", "those of the model to be trained")
 
 
 def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
@@ -46,4 +74,4 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
         recipe = Recipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({error})") from None
-    return head(recipe.task).from_pretrained(folder), recipe
+    return head(recipe).from_pretrained(folder), recipe

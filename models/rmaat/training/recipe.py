@@ -51,6 +51,7 @@ class OptimisationRecipe(_Section):
     A step takes `accumulate` batches of `batch_size` examples. `minutes`, if given, ends the run early:
     the learning rate then follows the larger of the two shares used up. `average` is the decay of the
     weights' exponential moving average (0: none); validation, test and the checkpoint use the average.
+    `label_smoothing` is of labels, not of hidden tokens.
     """
 
     steps: int = Field(5_000, ge=1)
@@ -69,10 +70,16 @@ class OptimisationRecipe(_Section):
 
 
 class Recipe(_Section):
-    """One training run: `kind` is a name of `rmaat.baselines`, `model` holds fields of `RMAATConfig`."""
+    """One training run: `kind` is a name of `rmaat.baselines`, `model` holds fields of `RMAATConfig`.
+
+    The objective is to tell the task's labels, or (masked) the tokens that are hidden in its sequences. `start`
+    is the checkpoint whose model, without its head, the run starts from.
+    """
 
     task: str
     kind: str = "rmaat"
+    objective: Literal["labels", "masked"] = "labels"
+    start: str | None = None
     seed: int = Field(0, ge=0)
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)
@@ -110,6 +117,17 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
             target = target.setdefault(section, {})
         target[key] = value
     return validated(Recipe, entries, str(source))
+
+
+def parse_change(text: str) -> tuple[str, Any]:
+    """``name=value`` with the value in TOML, or taken as a string where it is not TOML."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError("setting", text, "name=value")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recipe:

@@ -13,10 +13,12 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import replacing, timestamp, versions
+from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, Splits, derived_seed, load_splits
+from rmaat.pretrained import WEIGHTS
 from rmaat.training.evaluation import evaluate, standard_error
-from rmaat.training.floors import floors
+from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.log import draw_curves, peak_memory_mib
 from rmaat.training.models import build, load_checkpoint
 from rmaat.training.recipe import Recipe
@@ -68,14 +70,16 @@ def train(
         precision=options.precision,
     )
     fabric.launch()
-    if fabric.is_global_zero:
-        _make_room(out, recipe, parameters, resume)
-    fabric.barrier()
+    start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
-    if recipe.kind == "floor":
+    model = None if recipe.kind == "floor" else build(recipe, splits.train, parameters)
+    if fabric.is_global_zero:
+        about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
+        _make_room(out, about | start, resume)
+    fabric.barrier()
+    if model is None:
         return _train_floors(recipe, splits, out, console)
-    model = build(recipe, splits.train, parameters)
     if fabric.global_rank:  # the processes start from the same weights and drop out different ones
         torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
     trainer = Trainer(recipe, splits, model, out, fabric)
@@ -83,7 +87,7 @@ def train(
     fabric.barrier()
     best = load_checkpoint(out / "checkpoint")[0].to(fabric.device)
     scores = evaluate(best, splits.test, options.batch_size, recipe.data.max_length, fabric)
-    trivial = floors(recipe.task, splits.train, splits.test)
+    trivial = _floors(recipe, splits.train, splits.test)
     result = {
         "task": recipe.task,
         "test": {
@@ -96,6 +100,7 @@ def train(
         "seconds": trainer.elapsed,
         "tokens_per_s": trainer.tokens_seen / max(trainer.elapsed, 1e-9),
         "peak_memory_mib": peak_memory_mib(),
+        **start,
         "recipe": recipe.model_dump(mode="json"),
         "bio": parameters.model_dump(mode="json")["provenance"],
         "versions": versions(),
@@ -112,7 +117,7 @@ def train(
 def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -> dict[str, Any]:
     """Fit the trivial models of the task, the costly ones too, and write their scores."""
     n = len(splits.test)
-    scores = floors(recipe.task, splits.train, splits.test, costly=True)
+    scores = _floors(recipe, splits.train, splits.test, costly=True)
     result = {"task": recipe.task, "floors": scores, "n": n, "recipe": recipe.model_dump(mode="json")}
     _write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
     for name, value in scores.items():
@@ -121,15 +126,30 @@ def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -
     return result
 
 
-def _make_room(out: Path, recipe: Recipe, parameters: BioParameters, resume: bool) -> None:
+def _floors(recipe: Recipe, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
+    if recipe.objective == "masked":
+        return hidden_token_floors(train, test)
+    return floors(recipe.task, train, test, costly)
+
+
+def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Which weights the run starts from, if any."""
+    if recipe.start is None:
+        return {}
+    folder = Path(recipe.start)
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise InputError("--out", str(out), "another folder than that of --start")
+    return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
+
+
+def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
-    about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
     noted = out / "run.json"
     if out.exists() and not out.is_dir():
         raise InputError("--out", str(out), "a folder")
     if noted.is_file():
         if resume and json.loads(noted.read_text(encoding="utf-8")) != about:
-            raise InputError("--resume", str(out), "a folder of a run with the same recipe and bio-parameters")
+            raise InputError("--resume", str(out), "a folder of a run with the same recipe, bio-parameters and start")
         if not resume and not (out / "result.json").is_file():
             raise InputError("--out", str(out), "a folder without an unfinished run (--resume continues this one)")
     if not resume or not noted.is_file():
@@ -190,7 +210,7 @@ def score_checkpoint(
         "n": n,
         **scores,
         "standard_error": standard_error(scores["accuracy"], n),
-        "floors": floors(recipe.task, splits.train, examples),
+        "floors": _floors(recipe, splits.train, examples),
         "data": examples.about,
         "versions": versions(),
         "created": timestamp(),

@@ -13,10 +13,8 @@ import torch
 from lightning.fabric import Fabric
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
@@ -39,7 +37,7 @@ def learning_rate_share(progress: float, warmup: float) -> float:
 
 
 class Trainer:
-    """Trains one classifier by one recipe.
+    """Trains one model by one recipe.
 
     Parameters
     ----------
@@ -47,8 +45,7 @@ class Trainer:
     splits : Splits
         The examples; training reads nothing else.
     model : nn.Module
-        Called as ``model(ids, lengths)``, returns an object with ``logits`` (batch, num_labels); has
-        ``save_pretrained(folder)``.
+        Called as ``model(ids, lengths)``, returns what `scored` takes; has ``save_pretrained(folder)``.
     out : path
         Gets ``metrics.csv``, ``states/`` and ``checkpoint/`` (the weights that did best on validation).
     fabric : Fabric, optional
@@ -74,7 +71,7 @@ class Trainer:
         self.tokens_seen = self._counted = 0
         self._since = time.monotonic()
         self.loss_mean = MeanMetric(nan_strategy="disable").to(self.fabric.device)
-        self.accuracy = MulticlassAccuracy(splits.train.num_labels, average="micro").to(self.fabric.device)
+        self.accuracy = MeanMetric(nan_strategy="disable").to(self.fabric.device)
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
@@ -111,11 +108,10 @@ class Trainer:
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
-                logits, targets = scored(self.model(ids, lengths).logits, ids, labels)
-                loss = cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
-                self.fabric.backward(loss / options.accumulate)
-            self.loss_mean.update(loss.detach())
-            self.accuracy.update(logits.detach(), targets)
+                score = scored(self.model(ids, lengths), ids, labels, options.label_smoothing)
+                self.fabric.backward(score.loss / options.accumulate)
+            self.loss_mean.update(score.loss.detach())
+            self.accuracy.update(score.accuracy, score.weight)
             self.tokens_seen += int(lengths.sum())
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.optimizer.step()

@@ -2,13 +2,18 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from astro_sim.errors import InputError
 from rmaat.cli.bench import app
+from rmaat.training.benchmark import Cell, _model
 
 FEW = {
     "data.train": 8,
@@ -19,14 +24,14 @@ FEW = {
     "model.layers": 1,
     "model.heads": 2,
     "model.segment_length": 256,
-    "optimisation.steps": 1,
     "optimisation.batch_size": 4,
 }
 
 
 def bench(out, *more):
     changes = [f"--set={name}={value}" for name, value in FEW.items()]
-    return CliRunner().invoke(app, ["lra", "--tasks", "listops", "--out", str(out), *changes, *more])
+    options = ["--tasks", "listops", "--steps", "1", "--out", str(out), *changes]
+    return CliRunner().invoke(app, ["lra", *options, *more])
 
 
 def test_table_of_models_and_seeds(tmp_path):
@@ -53,8 +58,53 @@ def test_table_of_models_and_seeds(tmp_path):
     assert json.loads(config.read_text())["retention"] == "off"
 
 
-def test_unknown_names_are_refused_before_anything_runs(tmp_path):
-    for wrong in (("--models", "rmaat,gpt"), ("--tasks", "chess")):
-        refused = bench(tmp_path / "out", *wrong)
-        assert isinstance(refused.exception, InputError)
+SETTINGS = "rmaat:segment_length=64;retention=random;optimisation.clip=2.0"
+
+
+def test_a_cell_with_settings_of_its_own(tmp_path):
+    for _ in range(2):
+        done = bench(tmp_path, "--models", f"rmaat,{SETTINGS}", "--seeds", "1", "--steps", "2")
+        assert done.exit_code == 0, done.exception
+    folders = {path.name for path in (tmp_path / "listops").iterdir()}
+    assert folders == {"rmaat", "rmaat,segment_length=64,retention=random,optimisation.clip=2.0"}
+    recipe = json.loads((Cell("listops", SETTINGS, 0).folder(tmp_path) / "result.json").read_text())["recipe"]
+    assert recipe["model"]["segment_length"] == 64 and recipe["model"]["retention"] == "random"
+    assert recipe["optimisation"]["clip"] == 2.0 and recipe["optimisation"]["steps"] == 2
+    with (tmp_path / "table.csv").open() as file:
+        assert {row["model"] for row in csv.DictReader(file)} >= {"rmaat", SETTINGS}
+    assert SETTINGS in (tmp_path / "table.md").read_text()
+
+
+MODELS = st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(MODELS, st.lists(MODELS))
+def test_a_model_is_read_back_from_a_safe_folder_name(name, settings):
+    model = f"{name}:{';'.join(settings)}" if settings else name
+    folder = Cell("listops", model, 0).folder(Path("out")).relative_to(Path("out") / "listops").parts[0]
+    assert re.fullmatch(r"[\w.,=%~-]+", folder, re.ASCII) and _model(folder) == model
+
+
+def test_a_start_may_be_a_setting():
+    recipe = Cell("listops", "rmaat:start=runs/pre/checkpoint", 3).recipe("small", FEW)
+    assert (recipe.start, recipe.seed, recipe.kind) == ("runs/pre/checkpoint", 3, "rmaat")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--models", "rmaat,gpt"),
+        ("--tasks", "chess"),
+        ("--models", "rmaat,rmaat:segments=4"),
+        ("--models", "rmaat:segment_length"),
+        ("--models", "rmaat:segment_length=0"),
+        ("--models", "rmt:retention=uniform"),
+        ("--models", "transformer:model.segment_length=64"),
+        ("--models", "no-astrocyte:astrocytic=true"),
+        ("--models", "rmaat:seed=4"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
+    refused = bench(tmp_path / "out", *wrong)
+    assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "out").exists()
