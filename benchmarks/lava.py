@@ -2,8 +2,9 @@
 
     python benchmarks/lava.py RUN --second RUN2 --short 1000 --long 20 --out runs/bench/lava.json
 
-RUN is a folder of `rmaat train --task listops`, RUN2 of another task, whose accuracy is compared too. Speeds are wall time; run it on a quiet machine. The bare network has
-the processes and ports of the classifier and models that only pass messages.
+RUN is a folder of `rmaat train --task listops`, RUN2 of another task, whose accuracy is compared too. Speeds are wall
+time; run it on a quiet machine. The bare network has the processes and ports of the classifier and models that only
+pass messages.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def accuracy(
     train: Sequences,
     test: Sequences,
     steps: int,
-    learning_rate: float = 2e-4,
+    learning_rate: float = 2e-5,
     batch_size: int = 32,
 ) -> dict[str, Any]:
     """Points of accuracy that the integers lose, after calibration and after fine-tuning, with standard errors.

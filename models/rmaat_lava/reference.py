@@ -37,7 +37,7 @@ class Segment(NamedTuple):
 Probe = Callable[[str, Segment, Integers], None]
 """Called with a name and the values of a segment, (rows, ...)."""
 
-PLACES_AT_ONCE = 512
+PLACES_AT_ONCE = 1024
 """Places of one segment that run as one batch: their arrays stay in the processor's cache."""
 
 

@@ -43,6 +43,12 @@ class TripartiteUnit(AbstractProcess):
 class _TripartiteModel(PyLoihiProcessModel):
     """One step, the same for both number formats; the formats differ in `Unit.real` and `Unit.integer`."""
 
+    arithmetic: str
+
+    def __init__(self, proc_params: dict) -> None:
+        super().__init__(proc_params)
+        self.step = getattr(proc_params["unit"], self.arithmetic)
+
     def run_spk(self) -> None:
         state = self.step(self.pair_in.recv(), self.s, self.p_short, self.p_long)
         self.s[:], self.p_short[:], self.p_long[:], gain, calcium = state
@@ -54,6 +60,7 @@ class _TripartiteModel(PyLoihiProcessModel):
 @requires(CPU)
 @tag("floating_pt")
 class PyTripartiteFloat(_TripartiteModel):
+    arithmetic = "real"
     pair_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
     gain_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
     calcium_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
@@ -61,22 +68,15 @@ class PyTripartiteFloat(_TripartiteModel):
     p_short: np.ndarray = LavaPyType(np.ndarray, float)
     p_long: np.ndarray = LavaPyType(np.ndarray, float)
 
-    def __init__(self, proc_params: dict) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["unit"].real
-
 
 @implements(proc=TripartiteUnit, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class PyTripartiteFixed(_TripartiteModel):
+    arithmetic = "integer"
     pair_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     gain_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
     calcium_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
     s: np.ndarray = LavaPyType(np.ndarray, np.int64)
     p_short: np.ndarray = LavaPyType(np.ndarray, np.int64)
     p_long: np.ndarray = LavaPyType(np.ndarray, np.int64)
-
-    def __init__(self, proc_params: dict) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["unit"].integer

@@ -102,32 +102,36 @@ class PyReadMode(ProgramModel):
         self.last = proc_params["layer"] == len(self.program.layers) - 1
         self.waiting = np.zeros((self.places, HEADER + self.program.dim), np.int64)
         self.leaving = self.waiting.copy()
-        self.stored = np.zeros((self.program.heads, self.program.head_dim, self.program.head_dim + 1), np.int64)
+        self.added = np.zeros((self.places, self.program.dim), np.int64)
+        self.stored = np.zeros((self.program.heads, self.program.head_dim, self.program.head_dim + 1))
 
     def run_spk(self) -> None:
+        """Send one place a step; a segment is read in one go when its phase begins, which costs NumPy less."""
         _, slot = self.slot()
-        message = self.leaving[slot if self.last else tokens_first(slot, self.size, self.first)].copy()
-        if message[0] == PRESENT:
-            message[HEADER:] = self.features[:] = self.read(message[HEADER:])
+        if slot == 0 and (present := self.leaving[:, 0] == PRESENT).any():
+            self.added[present], self.leaving[present, HEADER:] = self.read(self.leaving[present, HEADER:])
             self.count()
-        self.x_out.send(message)
+        place = slot if self.last else tokens_first(slot, self.size, self.first)
+        if self.leaving[place, 0] == PRESENT:
+            self.attended[:], self.features[:] = self.added[place], self.leaving[place, HEADER:]
+        self.x_out.send(self.leaving[place])
         self.waiting[tokens_first(slot, self.size, self.first)] = self.x_in.recv()
         if slot == self.places - 1:
-            self.stored = self.weights_in.recv()
+            self.stored = self.weights_in.recv().astype(float)
             self.leaving, self.waiting = self.waiting, self.leaving
 
-    def read(self, x: Integers) -> Integers:
-        """One token through the layer."""
-        part, counts = self.part, self.counts
+    def read(self, x: Integers) -> tuple[Integers, Integers]:
+        """Tokens (count, dim) through the layer: what attention adds to them, and what leaves."""
+        part, counts, heads = self.part, self.counts, self.program.heads
         q = self.dense(part.query, round_shift(x, part.message_shift), "query")
-        q = saturate(part.phi(q), "phi", counts).reshape(self.program.heads, -1)
-        ratio = saturate((q[..., None] * self.stored[..., :-1]).sum(1), "numerator", counts)
+        q = saturate(part.phi(q), "phi", counts).reshape(len(x), heads, 1, -1)
+        both = (q @ self.stored)[:, :, 0].astype(np.int64)  # φ(q) H and C, exact below 2^53
+        ratio = saturate(both[..., :-1], "numerator", counts)
         if part.reciprocal:
-            c = saturate((q * self.stored[..., -1]).sum(1, keepdims=True), "c", counts)
-            mantissa, shift = part.reciprocal[0](c)
+            mantissa, shift = part.reciprocal[0](saturate(both[..., -1:], "c", counts))
             ratio = saturate(round_shift(ratio * mantissa, shift - part.ratio_shift[:, None]), "ratio", counts)
-        self.attended[:] = round_shift(ratio * part.multiplier[:, None], part.shift[:, None]).reshape(-1)
-        y = part.norm(saturate(x + self.attended, "residual", counts), "norm", counts)
+        added = round_shift(ratio * part.multiplier[:, None], part.shift[:, None]).reshape(len(x), -1)
+        y = part.norm(saturate(x + added, "residual", counts), "norm", counts)
         hidden = self.dense(part.ffn_in, round_shift(y, part.ffn_shift), "ffn_in")
         out = self.dense(part.ffn_out, np.maximum(hidden, 0), "ffn_out")
-        return part.ffn_norm(saturate(y + out, "ffn", counts), "ffn_norm", counts)
+        return added, part.ffn_norm(saturate(y + out, "ffn", counts), "ffn_norm", counts)

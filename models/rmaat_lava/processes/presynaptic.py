@@ -36,6 +36,12 @@ class Presynaptic(AbstractProcess):
 class _PresynapticModel(PyLoihiProcessModel):
     """One step, the same for both number formats; the formats differ in `Release.real` and `Release.integer`."""
 
+    arithmetic: str
+
+    def __init__(self, proc_params: dict) -> None:
+        super().__init__(proc_params)
+        self.step = getattr(proc_params["release"], self.arithmetic)
+
     def run_spk(self) -> None:
         self.u[:], self.x[:], released = self.step(self.s_in.recv(), self.bound_in.recv(), self.u, self.x)
         self.s_out.send(released)
@@ -45,27 +51,21 @@ class _PresynapticModel(PyLoihiProcessModel):
 @requires(CPU)
 @tag("floating_pt")
 class PyPresynapticFloat(_PresynapticModel):
+    arithmetic = "real"
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
     bound_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
     u: np.ndarray = LavaPyType(np.ndarray, float)
     x: np.ndarray = LavaPyType(np.ndarray, float)
 
-    def __init__(self, proc_params: dict) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["release"].real
-
 
 @implements(proc=Presynaptic, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class PyPresynapticFixed(_PresynapticModel):
+    arithmetic = "integer"
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     bound_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
     u: np.ndarray = LavaPyType(np.ndarray, np.int64)
     x: np.ndarray = LavaPyType(np.ndarray, np.int64)
-
-    def __init__(self, proc_params: dict) -> None:
-        super().__init__(proc_params)
-        self.step = proc_params["release"].integer
