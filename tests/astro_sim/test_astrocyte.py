@@ -159,7 +159,7 @@ def test_agrees_with_the_stored_nest_trace_at_a_coarser_step() -> None:
 def test_the_order_of_convergence_is_four() -> None:
     """Between events the error of RK4 against LSODA falls with the fourth power of the step."""
     model = TripartiteModel(
-        SynapseParameters(Omega_c=1.0),  # slow clearance, so that the steps below resolve everything
+        SynapseParameters(Omega_c=1.0, O_G=0.0),  # slow, so that the steps below resolve everything
         gliotransmission=GliotransmissionParameters(C_Theta=10.0, Omega_e=1.0),
         calcium=0.2,
         ip3=0.8,

@@ -167,9 +167,12 @@ def test_one_seed_fixes_a_run_and_survives_the_file(tmp_path: Path) -> None:
     assert np.array_equal(load_recording(tmp_path / "tripartite.nc").calcium, first.calcium)
 
 
-def test_divergence_keeps_what_came_before() -> None:
-    """A pump that runs away: the run ends at the first value that is not finite, and says when."""
+def test_divergence_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pump that runs away: the run is refused, and without that check ends at the first value that is not finite."""
     model = TripartiteModel(astrocyte=AstrocyteParameters(O_P=1e5, K_P=1e-3), calcium=0.5, ip3=0.5)
+    with pytest.raises(InputError, match=r"^dt: "):
+        simulate_tripartite(model=model, rate_hz=[5.0], duration=2.0, record_dt=2e-3)
+    monkeypatch.setattr(TripartiteModel, "check_step", lambda self, dt: None)
     recording = simulate_tripartite(model=model, rate_hz=[5.0], duration=2.0, record_dt=2e-3)
     assert 0 < recording.sizes["time"] < 1000
     assert np.isfinite(recording.calcium).all()
