@@ -79,9 +79,9 @@ class Memory(nn.Module):
             Number of segments of the batch.
         """
         if self.schedule is None or self.streaming:
-            share = torch.stack([self.share(t) for t in range(1, longest + 1)])
+            share = torch.stack([self.share(t) for t in range(1, longest + 1)]).double()
             kept = torch.cat([share.new_zeros(1), torch.log1p(-share[1:])]).cumsum(0)  # of the trace, log
-            table = torch.tril(share * torch.exp(kept[:, None] - kept))  # row T - 1
+            table = torch.tril(share * torch.exp((kept[:, None] - kept).clamp(max=0)))  # row T - 1
         else:
             table = self.schedule.table(longest)
         return table[segments - 1].T.to(self.initial)
