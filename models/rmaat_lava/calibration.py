@@ -24,6 +24,8 @@ SUPPORTED: dict[str, tuple[object, ...]] = {
     "stem_stride": (1,),
     "stem_ngrams": (1,),
     "trace_norm": (False,),
+    "memory_norm": ("before",),
+    "streaming": (False,),
 }
 """Values of the model configuration that have an integer program; fields that are not named may have any."""
 
@@ -62,6 +64,11 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
             raise InputError(field, getattr(config, field), f"{choices}, for a model to be deployed")
     if config.head_dim > MAX_HEAD_DIM:
         raise InputError("dim / heads", config.head_dim, f"at most {MAX_HEAD_DIM}, for a model to be deployed")
+    known = dict(RMAATForSequenceClassification(config).named_modules())
+    for name, module in classifier.named_modules():
+        wanted = type(known.get(name))
+        if type(module) is not wanted:
+            raise InputError(name, type(module).__name__, f"{wanted.__name__}, for a model to be deployed")
     for name, parameter in classifier.named_parameters():
         if not torch.isfinite(parameter).all():
             raise InputError(name, "values that are not finite", "finite weights")

@@ -98,6 +98,8 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
         ({"stem_layers": 2}, "stem_layers"),
         ({"stem_ngrams": 3}, "stem_ngrams"),
         ({"trace_norm": True}, "trace_norm"),
+        ({"memory_norm": "after"}, "memory_norm"),
+        ({"streaming": True}, "streaming"),
         ({"input_kind": "levels"}, "input_kind"),
         ({"causal": True}, "causal"),
         ({"dim": 130, "heads": 1}, "dim / heads"),
@@ -106,6 +108,13 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
 def test_unsupported_model_is_refused_with_the_reason(calibration, changes, named):
     model = RMAATForSequenceClassification(small_config(**changes))
     with pytest.raises(InputError, match=named):
+        quantize(model, calibration)
+
+
+def test_module_of_another_type_is_refused_by_name(trained, calibration):
+    model = RMAATForSequenceClassification(trained.config)
+    model.model.blocks[0].ffn_norm = torch.nn.RMSNorm(trained.config.dim)
+    with pytest.raises(InputError, match=r"blocks\.0\.ffn_norm: got 'RMSNorm', expected LayerNorm"):
         quantize(model, calibration)
 
 
