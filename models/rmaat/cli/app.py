@@ -78,8 +78,26 @@ def main(arguments: list[str] | None = None) -> None:
         if not message:  # a group without a subcommand has printed its help
             sys.exit(2)
         _refuse(f"{message} (see {context.command_path if context else 'rmaat'} --help)")
-    except typer.Abort:
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        _interrupted()
+    except Exception as error:
+        if show_traceback or not _comes_of_an_interrupt(error):
+            raise
+        _interrupted()
+
+
+def _comes_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is among what raised `error`: libraries wrap it while they compile."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _interrupted() -> NoReturn:
+    print("interrupted; a run that had begun to record keeps its rows, another leaves nothing", file=sys.stderr)
+    sys.exit(130)
 
 
 def _refuse(message: str) -> NoReturn:
