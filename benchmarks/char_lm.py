@@ -20,10 +20,10 @@ from measure import write_json
 from rmaat import RMAATConfig, RMAATForCausalLM, baseline_config
 
 
-def configs(names: list[str], vocab: int, length: int, dim: int, segment: int) -> dict[str, RMAATConfig]:
-    """One causal configuration a model."""
-    sizes = {"vocab_size": vocab, "dim": dim, "layers": 2, "heads": 4, "causal": True, "backprop": "bptt"}
-    return {n: baseline_config(n, length, segment_length=segment, memory_tokens=8, **sizes) for n in names}
+def configs(names: list[str], vocab: int, length: int, **sizes: int) -> dict[str, RMAATConfig]:
+    """One causal configuration a model; `sizes` are fields of `RMAATConfig`."""
+    common: dict[str, Any] = {"vocab_size": vocab, "layers": 2, "heads": 4, "causal": True, "backprop": "bptt"}
+    return {name: baseline_config(name, length, **common | sizes) for name in names}
 
 
 def train(
@@ -63,10 +63,11 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["rmaat", "linear", "rmt"])
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--segment-length", type=int, default=64)
+    parser.add_argument("--memory-tokens", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[3e-3, 6e-3])
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[4e-3, 8e-3, 1.6e-2])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
@@ -77,7 +78,8 @@ def main() -> None:
     alphabet = {character: i for i, character in enumerate(sorted(set(characters)), 1)}
     ids = torch.tensor([alphabet[character] for character in characters])
     held_out = len(ids) // 10
-    made = configs(options.models, len(alphabet) + 1, options.length, options.dim, options.segment_length)
+    sizes = {name: getattr(options, name) for name in ("dim", "segment_length", "memory_tokens")}
+    made = configs(options.models, len(alphabet) + 1, options.length, **sizes)
     settings = {key: str(value) for key, value in vars(options).items()}
     rows: list[dict[str, Any]] = []
     for seed, (name, config), rate in product(range(options.seeds), made.items(), options.learning_rates):

@@ -13,7 +13,9 @@ import argparse
 import copy
 import json
 import os
+import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,26 @@ from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.recipe import Recipe
 from rmaat_lava import Calibration, Deployment, QuantizationAware, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
-from rmaat_lava.program import flatten
+from rmaat_lava.program import flatten, time_steps
 from rmaat_lava.trial import find_run, float_logits
 
 BARE = Path(__file__).parent / "lava_bare"
 
 
+def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    """Processor time so far, of this process or of the children that have ended."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
+
+
 def compare(deployment: Deployment, data: Sequences, max_length: int | None = None) -> dict[str, Any]:
-    """Run the sequences on both targets."""
+    """Run the sequences on both targets; ratios of wall time (the least of three on NumPy) and of processor time."""
     inputs, lengths = data.padded(np.arange(len(data)), max_length)
+    before = cpu_seconds(resource.RUSAGE_CHILDREN)
     lava = run(deployment, inputs, "lava", lengths=lengths)
+    lava_cpu, before = cpu_seconds(resource.RUSAGE_CHILDREN) - before, cpu_seconds()
     numpy = [run(deployment, inputs, "numpy", lengths=lengths) for _ in range(3)]
-    best = min(found.seconds for found in numpy)
+    best, numpy_cpu = min(found.seconds for found in numpy), (cpu_seconds() - before) / 3
     return {
         "sequences": len(lengths),
         "tokens": int(lengths.sum()),
@@ -47,20 +57,45 @@ def compare(deployment: Deployment, data: Sequences, max_length: int | None = No
         "lava_sequences_per_second": len(lengths) / lava.seconds,
         "numpy_sequences_per_second": len(lengths) / best,
         "numpy_over_lava": lava.seconds / best,
+        "numpy_over_lava_cpu": lava_cpu / numpy_cpu,
         "lava_seconds_per_step": lava.seconds_per_step,
+        "load": os.getloadavg()[0],
     }
 
 
-def against_bare(deployment: Deployment, data: Sequences, steps: int = 2000, repeats: int = 3) -> dict[str, float]:
-    """Wall time of a time step, classifier and bare network in turn; the least of each."""
+def against_bare(deployment: Deployment, data: Sequences, sequences: int = 20, repeats: int = 3) -> dict[str, float]:
+    """A time step of classifier and bare network in turn: wall time, the least of each; processor time, the median.
+
+    Processor time of start and end is taken off by runs of one sequence.
+    """
     os.environ["PYTHONPATH"] = str(BARE)
-    inputs, lengths = data.padded(np.arange(8))
-    full, bare = [], []
-    for _ in range(repeats):
-        full.append(run(deployment, inputs, "lava", lengths=lengths).seconds_per_step)
-        found = run_in_child("bare_models:bare", flatten(deployment.program), {"steps": steps}, 600.0)
-        bare.append(float(found["seconds_per_step"]))
-    return {"seconds_per_step": min(full), "bare_seconds_per_step": min(bare), "ratio": min(full) / min(bare)}
+    inputs, lengths = data.padded(np.arange(sequences))
+    program = flatten(deployment.program)
+
+    def measured(simulated: Callable[[int], float]) -> tuple[float, float]:
+        """Seconds a step, wall and processor."""
+        used, steps = [], [time_steps(deployment.program, lengths[:count]) for count in (1, sequences)]
+        for count in (1, sequences):
+            before = cpu_seconds(resource.RUSAGE_CHILDREN)
+            wall = simulated(count)
+            used.append(cpu_seconds(resource.RUSAGE_CHILDREN) - before)
+        return wall, (used[1] - used[0]) / (steps[1] - steps[0])
+
+    def classifier(count: int) -> float:
+        return run(deployment, inputs[:count], "lava", lengths=lengths[:count]).seconds_per_step
+
+    def bare(count: int) -> float:
+        settings = {"steps": int(time_steps(deployment.program, lengths[:count]))}
+        return float(run_in_child("bare_models:bare", program, settings, 600.0)["seconds_per_step"])
+
+    full, empty = np.array([[measured(form) for form in (classifier, bare)] for _ in range(repeats)]).swapaxes(0, 1)
+    return {
+        "seconds_per_step": full[:, 0].min(),
+        "bare_seconds_per_step": empty[:, 0].min(),
+        "ratio": full[:, 0].min() / empty[:, 0].min(),
+        "cpu_ratio": float(np.median(full[:, 1]) / np.median(empty[:, 1])),
+        "load": os.getloadavg()[0],
+    }
 
 
 def accuracy(

@@ -5,33 +5,45 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from rich.console import Group
 from rich.table import Table
 
 from astro_sim.provenance import replacing
 
-COLUMNS = {
+MEMORY = {
     "neurons": "neurons",
     "synapses": "synapses",
     "weight_bytes": "weights [B]",
     "state_bytes": "state [B]",
     "table_bytes": "tables [B]",
     "cores": "cores",
+}
+EVENTS = {
     "synaptic_operations": "synaptic operations / token",
     "neuron_updates": "neuron updates / token",
     "spikes": "spikes / token",
 }
 
 
-def resource_table(resources: dict[str, Any]) -> Table:
-    """The parts of a deployment and their sum; one row a Lava process."""
-    table = Table(
-        title=f"{resources['processes']} processes, {resources['total']['cores']} of 128 neuro-cores of a chip"
+def resource_tables(resources: dict[str, Any]) -> Group:
+    """What the parts of a deployment and their sum hold, then what they do a token; one row a Lava process."""
+    title = f"{resources['processes']} processes, {resources['total']['cores']} of 128 neuro-cores of a chip"
+    energy, latency = resources["estimated_joules_per_token"]["total"], resources["estimated_seconds_per_token"]
+    return Group(
+        _table(title, MEMORY, resources),
+        _table("events", EVENTS, resources),
+        f"estimated from published constants of Loihi 1, not measured: {energy * 1e9:,.0f} nJ and "
+        f"{latency * 1e6:,.0f} µs a token; the sources are in report.html",
     )
-    table.add_column("process")
-    for heading in COLUMNS.values():
+
+
+def _table(title: str, columns: dict[str, str], resources: dict[str, Any]) -> Table:
+    table = Table(title=title)
+    table.add_column("process", no_wrap=True)
+    for heading in columns.values():
         table.add_column(heading, justify="right")
     for part in (*resources["parts"], {"name": "sum"} | resources["total"]):
-        table.add_row(part["name"], *(f"{part[name]:,}" for name in COLUMNS))
+        table.add_row(part["name"], *(f"{part[name]:,}" for name in columns))
     return table
 
 
@@ -48,7 +60,9 @@ def write_report(path: str | Path, description: dict[str, Any], agreement: dict[
     """
     source = files("rmaat_lava").joinpath("report.html.j2").read_text("utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
-    html = template.render(columns=COLUMNS, resources=description["resources"], found=agreement, about=description)
+    html = template.render(
+        columns=MEMORY | EVENTS, resources=description["resources"], found=agreement, about=description
+    )
     with replacing(path) as room:
         room.write_text(html, encoding="utf-8")
     return Path(path)

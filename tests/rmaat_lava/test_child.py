@@ -32,12 +32,13 @@ def clean():
     """Fails if a run leaves shared memory or processes behind that were not there before."""
     shared, mine = _shared_memory(), set(psutil.Process().children(recursive=True))
     yield
+    left = _shared_memory() - shared  # taken once: other runs beside this one come and go
     deadline = time.monotonic() + 15  # the resource tracker unlinks after the last process has gone
-    while time.monotonic() < deadline and (_workers() or _owned(_shared_memory() - shared)):
+    while time.monotonic() < deadline and (_workers() or (left := _owned(left & _shared_memory()))):
         time.sleep(0.1)
     assert set(psutil.Process().children(recursive=True)) <= mine
     assert _workers() == []
-    assert _owned(_shared_memory() - shared) == set()
+    assert left == set()
 
 
 def _shared_memory() -> set[str]:

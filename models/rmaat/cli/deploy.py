@@ -26,7 +26,7 @@ def deploy(
     from rich.console import Console
 
     from rmaat_lava import Deployment, WeightFormat
-    from rmaat_lava.report import resource_table
+    from rmaat_lava.report import resource_tables
     from rmaat_lava.trial import deploy_run
 
     console = Console(soft_wrap=True, highlight=False)
@@ -57,7 +57,7 @@ def deploy(
         f"{total['synaptic_operations']:,} synaptic operations a token"
     )
     if report:
-        console.print(resource_table(Deployment.load(out / "deployment").description["resources"]))
+        console.print(resource_tables(Deployment.load(out / "deployment").description["resources"]))
     console.print(f"deployment, outputs.npz, agreement.json and report.html are in {out}")
     if not found["equal_to_numpy"]:
         raise typer.Exit(1)
