@@ -69,7 +69,8 @@ def run_in_child(
                 _end_session(worker)
         if not (folder / "outputs.npz").exists():
             error = folder / "error.txt"
-            raise LavaError((error if error.exists() else folder / "log.txt").read_text(encoding="utf-8").strip())
+            told = (error if error.exists() else folder / "log.txt").read_text(encoding="utf-8").strip()
+            raise LavaError(f"ended by signal {-worker.returncode}\n{told}" if worker.returncode < 0 else told)
         with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
             return dict(outputs)
 

@@ -97,6 +97,12 @@ def test_time_limit_ends_the_run(clean):
     assert time.monotonic() - start < 12
 
 
+def test_a_worker_that_was_killed_says_so(clean):
+    """The job ends its own interpreter as the kernel does when memory runs out."""
+    with pytest.raises(LavaError, match="ended by signal 9"):
+        run_in_child("lava_jobs:killed", {}, {}, time_limit=60)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_caller_leaves_nothing(number, clean):
     script = textwrap.dedent("""

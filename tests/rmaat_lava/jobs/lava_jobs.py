@@ -1,5 +1,7 @@
 """Small Lava networks for the tests of the child-process runner; importable in the child through PYTHONPATH."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -83,6 +85,11 @@ def alone(arrays, settings):
 def broken(arrays, settings):
     """Fails before any network is built."""
     raise KeyError("no network")
+
+
+def killed(arrays, settings):
+    """Ends this interpreter."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hierarchy(arrays, settings):
