@@ -27,11 +27,10 @@ from rmaat.data import listops
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import load_splits
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat.training.recipe import Recipe
 from rmaat_lava import Calibration, Deployment, QuantizationAware, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
 from rmaat_lava.program import flatten, time_steps
-from rmaat_lava.trial import find_run, float_logits
+from rmaat_lava.trial import float_logits, load_run
 
 BARE = Path(__file__).parent / "lava_bare"
 
@@ -163,12 +162,11 @@ def accuracy(
 
 def second_task(folder: Path, held_out: int, steps: int) -> dict[str, Any]:
     """`accuracy` on another run's own task, test split."""
-    checkpoint, recipe = find_run(folder)
-    splits = load_splits(recipe["task"], Recipe.model_validate(recipe).data, recipe["seed"])
+    _, model, recipe = load_run(folder)
+    splits = load_splits(recipe.task, recipe.data, recipe.seed)
     some = np.random.default_rng(0).permutation(len(splits.test))[:held_out]
-    model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
     calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(np.arange(64))))
-    return {"task": recipe["task"]} | accuracy(model, calibration, splits.train, splits.test.select(some), steps)
+    return {"task": recipe.task} | accuracy(model, calibration, splits.train, splits.test.select(some), steps)
 
 
 def main() -> None:
@@ -183,13 +181,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/lava.json"))
     arguments = parser.parse_args()
 
-    checkpoint, recipe = find_run(arguments.run)
-    model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
+    _, model, recipe = load_run(arguments.run)
     grammar = listops.Grammar(min_length=63, max_length=129)
     short = listops.generate(max(arguments.short, arguments.accuracy, 64), 90_001, grammar)
     calibration = Calibration(*map(torch.from_numpy, listops.generate(64, 90_002).padded(np.arange(64))))
     deployment = quantize(model, calibration)
-    result: dict[str, Any] = {"recipe": recipe, "versions": versions(), "created": timestamp(), "cores": os.cpu_count()}
+    about = recipe.model_dump(mode="json")
+    result: dict[str, Any] = {"recipe": about, "versions": versions(), "created": timestamp(), "cores": os.cpu_count()}
     stages = {
         "short": lambda: compare(deployment, short.select(np.arange(arguments.short))),
         "long": lambda: compare(deployment, listops.generate(arguments.long, 90_003)),

@@ -45,7 +45,8 @@ class Release:
         self.integer_rest, self.integer_swing = (round(value * 2**STATE_EXPONENT) for value in (self.rest, self.swing))
 
     def real(self, spikes: np.ndarray, bound: np.ndarray, u: np.ndarray, x: np.ndarray) -> State:
-        """One step in float64; `spikes` are zero or not, `bound` is Γ, every array (neurons,)."""
+        """One step in float64; `spikes` are zero or not, `bound` is Γ, cut to 0 .. 1, every array (neurons,)."""
+        bound = np.clip(bound, 0, 1)
         u, x = u - self.forget * u, x + self.recover * (1 - x)
         raised = u + (self.rest + self.swing * bound) * (1 - u)
         fired = spikes != 0
@@ -53,8 +54,8 @@ class Release:
         return np.where(fired, raised, u), x - released, released
 
     def integer(self, spikes: Integers, bound: Integers, u: Integers, x: Integers) -> State:
-        """One step in integers: u and x at 2^-22, Γ and r at 2^-14, rates with 15 bits."""
-        one = 1 << STATE_EXPONENT
+        """One step in integers: u and x at 2^-22, Γ and r at 2^-14, rates with 15 bits; no state leaves 0 .. 1."""
+        one, bound = 1 << STATE_EXPONENT, np.clip(bound, 0, 1 << MESSAGE_EXPONENT)
         u = u - multiply_shift(u, *self.integer_forget)
         x = x + multiply_shift(one - x, *self.integer_recover)
         resting = self.integer_rest + round_shift(self.integer_swing * bound, MESSAGE_EXPONENT)

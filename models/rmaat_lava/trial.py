@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.calibration import Calibration
 from rmaat_lava.deployment import quantize
 from rmaat_lava.report import write_report
 from rmaat_lava.scales import WeightFormat
 from rmaat_lava.targets import choose_target, run
+
+if TYPE_CHECKING:
+    from rmaat.training.recipe import Recipe
 
 CALIBRATION_SEQUENCES = 64
 BATCH = 32
@@ -62,13 +64,11 @@ def deploy_run(
     InputError
         If the folder holds no usable checkpoint, or the target is not installed.
     """
-    from rmaat.heads import RMAATForSequenceClassification
-
     target, out = choose_target(target), Path(out)
-    checkpoint, recipe = find_run(Path(folder))
-    model = RMAATForSequenceClassification.from_pretrained(checkpoint).eval()
+    checkpoint, model, recipe = load_run(Path(folder))
     calibration, inputs, lengths, labels = _data(recipe, held_out, seed)
-    source = {"checkpoint_sha256": file_sha256(checkpoint / "model.safetensors"), "recipe": recipe}
+    weights_sha256 = file_sha256(checkpoint / "model.safetensors")
+    source = {"checkpoint_sha256": weights_sha256, "recipe": recipe.model_dump(mode="json")}
     deployment = quantize(model, calibration, weights=weights, source=source)
     deployment.save(out / "deployment")
 
@@ -110,17 +110,13 @@ def deploy_run(
     return result
 
 
-def find_run(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Checkpoint folder and recipe of a training run."""
+def load_run(folder: Path) -> tuple[Path, Any, Recipe]:
+    """Checkpoint folder, model in evaluation mode and recipe of a training run, or of its checkpoint folder alone."""
+    from rmaat.training.models import load_checkpoint
+
     checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
-    if not (checkpoint / "config.json").is_file():
-        raise InputError("checkpoint", str(folder), "a folder that `rmaat train` wrote, or its checkpoint folder")
-    try:
-        recipe = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
-        wanted = "the run.json of `rmaat train`, which names task and data, beside the checkpoint folder"
-        raise InputError("checkpoint", str(checkpoint.parent), wanted) from None
-    return checkpoint, recipe
+    model, recipe = load_checkpoint(checkpoint)
+    return checkpoint, model.eval(), recipe
 
 
 @torch.no_grad()
@@ -135,14 +131,12 @@ def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray
     return np.stack([found[row] for row in range(len(order))])
 
 
-def _data(recipe: dict[str, Any], held_out: int, seed: int) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
+def _data(recipe: Recipe, held_out: int, seed: int) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
     from rmaat.data.tasks import load_splits
-    from rmaat.training.recipe import Recipe
 
-    whole = Recipe.model_validate(recipe)
-    data = whole.data.model_copy(update={"train": 1, "curriculum": ()})
-    splits = load_splits(whole.task, data, whole.seed)
+    data = recipe.data.model_copy(update={"train": 1, "curriculum": ()})
+    splits = load_splits(recipe.task, data, recipe.seed)
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(splits.validation))[:CALIBRATION_SEQUENCES]
     calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(some, data.max_length)))

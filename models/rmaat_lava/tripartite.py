@@ -29,10 +29,16 @@ class Unit:
     parameters : MacroParameters
     dt : float
         Time step [s], above 0.
+
+    Attributes
+    ----------
+    saturated : Counter
+        States cut to 24 bits so far, by name; `integer` counts them.
     """
 
     def __init__(self, parameters: MacroParameters, dt: float) -> None:
         self.parameters, self.dt = parameters, dt
+        self.saturated: Counter = Counter()
         self.shape = parameters.shape
         self.synapses = int(np.prod(self.shape))
         self.transport = np.asarray(parameters.transport.dense)
@@ -75,7 +81,7 @@ class Unit:
         (gain, gain_shift), (leak, leak_shift) = self.integer_rates[name], self.integer_leaks[name]
         wide = (drive << (STATE_EXPONENT - MESSAGE_EXPONENT)) * gain
         loss = multiply_shift(y, np.asarray(leak), leak_shift - gain_shift)
-        return saturate(y + round_shift(wide - loss, gain_shift), name, Counter())
+        return saturate(y + round_shift(wide - loss, gain_shift), name, self.saturated)
 
     def _look_up(self, name: str, state: Integers) -> Integers:
         """A function of a state by its table of every argument, (synapses,)."""
@@ -128,7 +134,7 @@ def run_unit(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
     unit = Unit(MacroParameters(**settings["parameters"]), settings["dt"])
     process = TripartiteUnit(unit, name="tripartite")
     RingBuffer(data=arrays["pair"]).s_out.connect(process.pair_in)
-    probes = {name: getattr(process, name) for name in ("s", "p_short", "p_long")}
+    probes = {name: getattr(process, name) for name in ("s", "p_short", "p_long", "saturated")}
     recorded, _ = record(process, arrays["pair"].shape[1], settings["tag"], probes)
     process.stop()
     return recorded

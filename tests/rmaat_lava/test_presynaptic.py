@@ -128,3 +128,17 @@ def test_closed_loop_with_lif_and_dense():
         *state, _, calcium = unit.integer(found["pair"][step], *state)
         for name, values in zip(("s", "p_short", "p_long", "calcium"), (*state, calcium), strict=True):
             np.testing.assert_array_equal(found[name][step], values, err_msg=f"{name} at step {step}")
+
+
+@pytest.mark.parametrize("bound", [-3, 1 << MESSAGE_EXPONENT, (1 << 23) - 1, -(1 << 23)])
+def test_no_gliotransmitter_message_drives_the_states_out_of_their_range(bound):
+    """Γ is a fraction: any 24-bit message acts as 0 or 1 at the nearest."""
+    release = Release(SynapseParameters(alpha=1.0, U_0_star=0.15), DT, 3)
+    spikes = np.random.default_rng(0).random((3, 300)) < 0.2
+    found, near = (
+        _step_by_step(release, spikes, np.full((3, 300), value), "integer")
+        for value in (bound, min(max(bound, 0), 1 << MESSAGE_EXPONENT))
+    )
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, near[name], err_msg=name)
+        assert values.min() >= 0 and values.max() <= 1 << STATE_EXPONENT

@@ -24,7 +24,7 @@ def run_folder(tmp_path_factory):
     )
     RMAATForSequenceClassification(config).save_pretrained(folder / "checkpoint")
     data = {"train": 10, "validation": 4, "test": 6}
-    (folder / "run.json").write_text(json.dumps({"recipe": {"task": "listops", "data": data}}))
+    (folder / "checkpoint" / "recipe.json").write_text(json.dumps({"task": "listops", "data": data}))
     return folder
 
 
@@ -83,7 +83,7 @@ def _foreign(folder):
 
 
 def _no_recipe(folder):
-    (folder / "run.json").unlink()
+    (folder / "checkpoint" / "recipe.json").unlink()
 
 
 @pytest.mark.parametrize("damage", [_truncated, _other_shape, _foreign, _no_recipe])

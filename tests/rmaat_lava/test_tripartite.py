@@ -9,6 +9,7 @@ from astro_sim import simulate_macro
 from astro_sim.functions import FUNCTIONS
 from astro_sim.macro_parameters import MacroParameters
 from astro_sim.protocols import stp_cycles
+from rmaat_lava.arithmetic import LIMIT
 from rmaat_lava.child import run_in_child
 from rmaat_lava.shim import LAVA_VERSION, lava_version
 from rmaat_lava.tripartite import MESSAGE_EXPONENT, STATE_EXPONENT, Unit
@@ -84,3 +85,20 @@ def test_fixed_point_is_within_its_stated_bound(recording, parameters, where):
     for name in STATES:
         error = np.abs(found[name] * 2.0**-STATE_EXPONENT - exact[name]).max()
         assert error <= bound[name] < 0.02 * exact[name].max(), (name, error, bound[name])
+
+
+@pytest.mark.parametrize("where", ["numpy", pytest.param("lava", marks=NEEDS_LAVA)])
+def test_states_that_leave_24_bits_are_cut_and_counted(parameters, where):
+    """Drives far beyond θθ <= 1 cut s, and no other state."""
+    pair = np.zeros((9, 40), np.int64)
+    pair[:5] = np.random.default_rng(0).integers(1 << 22, 1 << 23, (5, 40))
+    unit = Unit(parameters, 100 * DT)
+    found = _step_by_step(unit, pair, "integer")
+    assert np.abs(found["s"]).max() == LIMIT and set(unit.saturated) == {"s"}
+    assert unit.saturated["s"] >= (found["s"] == LIMIT).sum() > 0
+    if where == "lava":
+        settings = {"parameters": asdict(parameters), "dt": 100 * DT, "tag": "fixed_pt"}
+        lava = run_in_child("rmaat_lava.tripartite:run_unit", {"pair": pair}, settings, 200.0)
+        for name in STATES:
+            np.testing.assert_array_equal(lava[name], found[name], err_msg=name)
+        assert lava["saturated"][-1] == unit.saturated.total()

@@ -38,6 +38,7 @@ class TripartiteUnit(AbstractProcess):
         shape = (unit.synapses,)
         self.pair_in, self.gain_out, self.calcium_out = InPort(shape=shape), OutPort(shape=shape), OutPort(shape=shape)
         self.s, self.p_short, self.p_long = (Var(shape=shape, init=0) for _ in range(3))
+        self.saturated = Var(shape=(1,), init=0)
 
 
 class _TripartiteModel(PyLoihiProcessModel):
@@ -47,11 +48,13 @@ class _TripartiteModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: dict) -> None:
         super().__init__(proc_params)
-        self.step = getattr(proc_params["unit"], self.arithmetic)
+        self.unit = proc_params["unit"]
+        self.step = getattr(self.unit, self.arithmetic)
 
     def run_spk(self) -> None:
         state = self.step(self.pair_in.recv(), self.s, self.p_short, self.p_long)
         self.s[:], self.p_short[:], self.p_long[:], gain, calcium = state
+        self.saturated[:] = self.unit.saturated.total()
         self.gain_out.send(gain)
         self.calcium_out.send(calcium)
 
@@ -67,6 +70,7 @@ class PyTripartiteFloat(_TripartiteModel):
     s: np.ndarray = LavaPyType(np.ndarray, float)
     p_short: np.ndarray = LavaPyType(np.ndarray, float)
     p_long: np.ndarray = LavaPyType(np.ndarray, float)
+    saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
 
 @implements(proc=TripartiteUnit, protocol=LoihiProtocol)
@@ -80,3 +84,4 @@ class PyTripartiteFixed(_TripartiteModel):
     s: np.ndarray = LavaPyType(np.ndarray, np.int64)
     p_short: np.ndarray = LavaPyType(np.ndarray, np.int64)
     p_long: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)

@@ -81,7 +81,7 @@ def test_negative_time_constant(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_checkpoint_of_another_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = RMAATForSequenceClassification(RMAATConfig(vocab_size=16, num_labels=10, dim=16, layers=1))
     model.save_pretrained(tmp_path / "checkpoint")
-    (tmp_path / "run.json").write_text('{"recipe": {"task": "listops"}}')
+    (tmp_path / "checkpoint" / "recipe.json").write_text('{"task": "listops"}')
     weights = safetensors.torch.load_file(tmp_path / "checkpoint" / "model.safetensors")
     weights["classifier.bias"] = torch.zeros(7)
     safetensors.torch.save_file(weights, tmp_path / "checkpoint" / "model.safetensors")
