@@ -23,7 +23,7 @@ def simulate(
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
-    out: Annotated[Path | None, typer.Option(help="NetCDF file to write [runs/MODEL.nc].")] = None,
+    out: Annotated[Path | None, typer.Option(help="NetCDF file to write; else runs/MODEL.nc.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Write a picture beside the recording.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,
