@@ -20,10 +20,10 @@ def fit(
         Path | None, typer.Option(help="Recording for the presynaptic exponent, if another one.")
     ] = None,
     cycle_s: Annotated[
-        float | None, typer.Option(help="Length of a cycle [s], if the protocol does not say it.")
+        float | None, typer.Option(help="Length of a cycle in seconds, if the protocol does not say it.")
     ] = None,
     activity_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit [Hz].")
+        tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit, in Hz.")
     ] = None,
     check: Annotated[Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")] = None,
     out: Annotated[Path, typer.Option(help="TOML file to write.")] = Path("runs/bio.toml"),
