@@ -35,7 +35,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK or runs/TASK-masked.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK or runs/TASK-masked.")
+    ] = None,
 ) -> None:
     """Train on a task and test on unseen examples: checkpoint, metrics, curves and floors."""
     from rmaat.data.tasks import find_task
