@@ -14,7 +14,7 @@ TaskArgument = Annotated[str, typer.Argument(help="listops, text, retrieval, ima
 def prepare(
     task: TaskArgument,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder or archive in the official layout; else downloaded or generated.")
+        Path | None, typer.Option("--folder", help="In the official layout; else downloaded or generated.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
     train: Annotated[int, typer.Option("--train", min=1, help="Training examples to generate.")] = 20_000,

@@ -86,7 +86,9 @@ class Cell:
 
 
 def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path, workers: int = 1) -> None:
-    """Run the cells that have no result yet; broken-off ones are continued from their newest state.
+    """Run the cells that have no result yet, each in a process of its own, whose peak memory is thus its own.
+
+    Broken-off cells are continued from their newest state.
 
     Parameters
     ----------
@@ -95,17 +97,30 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     changes : dict
         Recipe entries that all cells share, by dotted name.
     workers : int
-        Processes; one cell each at a time.
+        Processes at the same time.
+
+    Raises
+    ------
+    InputError
+        If a recipe cannot be, or a finished cell in `out` was made by another one.
     """
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
-    todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not (cell.folder(out) / "result.json").is_file()]
-    if workers == 1:
-        for job in todo:
-            _run(*job)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
+    processes = get_context("forkserver")  # whose server imports torch once for all cells
+    processes.set_forkserver_preload(["rmaat.training.run"])
+    with ProcessPoolExecutor(workers, processes, max_tasks_per_child=1) as pool:
         for done in as_completed([pool.submit(_run, *job) for job in todo]):
             done.result()
+
+
+def _is_done(folder: Path, recipe: Recipe) -> bool:
+    """Whether the cell in `folder` has a result; it must be of this recipe."""
+    path = folder / "result.json"
+    if not path.is_file():
+        return False
+    if Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"]) != recipe:
+        raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
+    return True
 
 
 def _run(cell: Cell, recipe: Recipe, out: Path) -> None:

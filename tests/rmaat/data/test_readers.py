@@ -18,7 +18,8 @@ from rmaat.data import audio, image, text
 from rmaat.data.inspection import describe, show
 from rmaat.data.pathfinder_files import read_pathfinder
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import TASKS, read_layout
+from rmaat.data.tasks import TASKS, load_splits, read_layout
+from rmaat.training.recipe import DataRecipe
 
 SHARED = Path(os.environ.get("RMAAT_DATA", Path(__file__).parents[4] / "shared" / "data"))
 rng = np.random.default_rng(0)
@@ -260,6 +261,20 @@ def test_a_cache_is_whole_or_absent(imdb, tmp_path):
     failed = run(app, ["prepare", "text", "--folder", str(imdb), "--out", str(tmp_path / "none")])
     assert isinstance(failed.exception, InputError) and not (tmp_path / "none").exists()
     assert not list(tmp_path.glob(".none*"))
+
+
+def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
+    out = tmp_path / "listops"
+    sizes = {"train": 5, "validation": 3, "test": 2}
+    options = [f"--{split}={n}" for split, n in sizes.items()]
+    done = CliRunner().invoke(app, ["prepare", "listops", "--seed", "7", "--out", str(out), *options])
+    assert done.exit_code == 0, done.exception
+    drawn = load_splits("listops", DataRecipe(**sizes), 7)
+    cached = load_splits("listops", DataRecipe(folder=str(out)), 0)
+    for split, n in sizes.items():
+        ours, theirs = getattr(cached, split), getattr(drawn, split)
+        assert len(ours) == n and np.array_equal(ours.tokens, theirs.tokens)
+        assert np.array_equal(ours.labels, theirs.labels)
 
 
 def test_archives_are_read_and_damaged_ones_refused(imdb, tmp_path):

@@ -56,6 +56,8 @@ def test_table_of_models_and_seeds(tmp_path):
     assert (tmp_path / "table.tex").read_text().startswith(r"\begin{tabular}")
     config = tmp_path / "listops" / "no-retention" / "seed-1" / "checkpoint" / "config.json"
     assert json.loads(config.read_text())["retention"] == "off"
+    other = bench(tmp_path, "--models", "rmaat", "--seeds", "1", "--steps", "2")
+    assert isinstance(other.exception, InputError) and "another recipe" in str(other.exception)
 
 
 SETTINGS = "rmaat:segment_length=64;retention=random;optimisation.clip=2.0"
