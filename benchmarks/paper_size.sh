@@ -1,0 +1,22 @@
+#!/bin/sh
+# Trains a `paper` recipe on a machine that is lent for a few minutes at a time: each call goes on where the last was
+# stopped, bit for bit on the same machine, and stops itself after MINUTES (9 if not given).
+#
+#     sh benchmarks/paper_size.sh TASK OUT [DATA] [MINUTES]
+#     sh benchmarks/paper_size.sh image runs/image-paper cifar10_gray.npz     # again until it says "test accuracy"
+#
+# DATA is the task's official layout, an archive or .npz of it; the first call makes the cache from it. ListOps is
+# generated on every call (seconds), Pathfinder on the first.
+set -eu
+task=$1 out=$2 data=${3:-} minutes=${4:-9}
+cache=${RMAAT_DATA:-data}/$task
+if [ ! -d "$cache" ]; then
+    case $task in
+    listops) ;;
+    pathfinder) rmaat data prepare pathfinder --train 160000 --validation 20000 --test 20000 ;;
+    *) rmaat data prepare "$task" --folder "$data" ;;
+    esac
+fi
+code=0
+timeout "${minutes}m" rmaat train --task "$task" --config "$task-paper" --resume --out "$out" || code=$?
+if [ "$code" -eq 124 ]; then echo "stopped after $minutes minutes; call again to go on"; else exit "$code"; fi
