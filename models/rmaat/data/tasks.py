@@ -149,7 +149,7 @@ def prepare(
     if path is None and task.generate and sizes:
         splits = _drawn(task, sizes, seed)
         for data in splits.values():
-            data.about.update(task=name, source=f"generated, seed {seed}")
+            data.about.update(task=name)
     else:
         if path is None:
             if task.download is None:
