@@ -6,6 +6,7 @@ from typing import Any
 # public name -> module; imported on first use, so that `import astro_sim` costs nothing
 _MODULES = {
     "AstrocyteParameters": "astrocyte",
+    "DiffusiveAstrocyteParameters": "diffusive_astrocyte",
     "DistanceCoupling": "coupling",
     "GliotransmissionParameters": "gliotransmission",
     "InputError": "errors",
