@@ -17,6 +17,7 @@ _MODULES = {
     "NeuronParameters": "neurons",
     "Protocol": "protocols",
     "RingModel": "gap_junctions",
+    "SelfRepairModel": "self_repair",
     "SynapseParameters": "synapse",
     "TripartiteModel": "tripartite_model",
     "default_protocol": "macro",
@@ -30,6 +31,7 @@ _MODULES = {
     "simulate_macro": "macro",
     "simulate_network": "network",
     "simulate_ring": "gap_junctions",
+    "simulate_self_repair": "self_repair",
     "simulate_tripartite": "tripartite",
 }
 

@@ -50,7 +50,7 @@ class DiffusiveAstrocyteParameters(Constants):
         return (self.v_1 + self.v_2) * (1 + self.c_1) + pump + self.k_1 + 8 * self.D_C
 
 
-# J_drive, the production that neurons cause, and the exchange with neighbours C_gap and J_gap come from where this is used.
+# J_drive, the production that neurons cause, comes from where this is used, as do C_gap and J_gap, from neighbours.
 DIFFUSIVE_EQUATIONS = """
 dC/dt = (v_1*(m*n*h)**3 + v_2)*(c_0 - (1 + c_1)*C) - v_3*C**2/(C**2 + k_3**2) + entry - k_1*C + C_gap : mmolar
 dh/dt = a_2*(Q_2 - (Q_2 + C)*h) : 1

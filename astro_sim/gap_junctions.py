@@ -230,8 +230,8 @@ def simulate_ring(
         source, target = neighbours(model.shape, periodic=model.periodic)
         if len(source):
             junctions.connect(i=source, j=target)
-        recorded = Rows(cells, RECORDED, record_dt, rows)
-        network = b2.Network(cells, recorded.object, *([junctions] if len(source) else []))
+        recorded = Rows([(cells, RECORDED)], record_dt, rows)
+        network = b2.Network(cells, *recorded.objects, *([junctions] if len(source) else []))
         rows.stopped = run(network, duration, dt, cells, "C")
         recorded.finish()
     return recording_of(rows, path)

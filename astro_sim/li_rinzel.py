@@ -120,8 +120,8 @@ def simulate_li_rinzel(
         source = b2.SpikeGeneratorGroup(len(rest), trains.synapse, trains.time * b2.second, clock=clock)
         synapses = b2.Synapses(source, cells, on_pre="I_post += delta_I", namespace=namespace, clock=clock)
         synapses.connect(i=np.arange(len(rest)), j=np.arange(len(rest)))
-        recorded = Rows(cells, RECORDED, record_dt, rows)
-        network = b2.Network(cells, source, synapses, recorded.object)
+        recorded = Rows([(cells, RECORDED)], record_dt, rows)
+        network = b2.Network(cells, source, synapses, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, cells, "C")
         recorded.finish()

@@ -184,8 +184,8 @@ def simulate_network(
         )
         junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
         activity = Activity(model, neurons, astrocytes, record_dt, rows)
-        recorded = Rows(astrocytes, RECORDED, record_dt, rows, activity.since)
-        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, recorded.object, *activity.monitors)
+        recorded = Rows([(astrocytes, RECORDED)], record_dt, rows, activity.since)
+        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, *recorded.objects, *activity.monitors)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, neurons, "v")
         recorded.finish(activity.held)

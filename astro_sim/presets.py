@@ -1,6 +1,7 @@
 """Parameter sets of published synapses and figures, by name."""
 
 from dataclasses import replace
+from typing import Any
 
 from astro_sim.astrocyte import AstrocyteParameters
 from astro_sim.diffusive_astrocyte import DiffusiveAstrocyteParameters
@@ -8,6 +9,7 @@ from astro_sim.gap_junctions import RingModel
 from astro_sim.li_rinzel import LiRinzelModel
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NeuronParameters
+from astro_sim.self_repair import SelfRepairModel
 from astro_sim.synapse import SynapseParameters
 from astro_sim.tripartite_model import TripartiteModel
 
@@ -66,7 +68,16 @@ NETWORK = {
     "stimberg-2019-fig6": NetworkModel(),
 }
 
+# The run with ten synapses a neuron, and the same astrocyte where none falls silent
+SELF_REPAIR = {"wade-2012": SelfRepairModel(), "wade-2012-healthy": SelfRepairModel(silent=0.0)}
+
 LI_RINZEL = {"nest-astrocyte_lr_1994": LiRinzelModel()}
 
-# model of `rmaat simulate --model`, preset name, model object
-PRESETS = {"tripartite": TRIPARTITE, "ring": RING, "network": NETWORK, "li-rinzel": LI_RINZEL}
+# model, preset name, model object
+PRESETS: dict[str, dict[str, Any]] = {
+    "tripartite": TRIPARTITE,
+    "ring": RING,
+    "network": NETWORK,
+    "self-repair": SELF_REPAIR,
+    "li-rinzel": LI_RINZEL,
+}

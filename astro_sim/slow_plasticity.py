@@ -170,8 +170,8 @@ def simulate_plasticity(
             delay=delays,
             namespace=model.tripartite.namespace() | model.plasticity.namespace(),
         )
-        recorded = Rows(objects[0], RECORDED, record_dt, rows)
-        network = b2.Network(*objects, recorded.object)
+        recorded = Rows([(objects[0], RECORDED)], record_dt, rows)
+        network = b2.Network(*objects, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, objects[0], "C")
         recorded.finish()

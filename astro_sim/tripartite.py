@@ -184,8 +184,8 @@ def _run_brian2(
     with brian_target(backend, round(duration / dt), seed, "tripartite", trains.size, model.equations()):
         clock = b2.Clock(dt * b2.second)
         objects = tripartite_objects(model, trains, clock, COUNTERS, on_pre, namespace=model.namespace())
-        recorded = Rows(objects[0], RECORDED, record_dt, rows)
-        network = b2.Network(*objects, recorded.object)
+        recorded = Rows([(objects[0], RECORDED)], record_dt, rows)
+        network = b2.Network(*objects, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, objects[0], "C")
         recorded.finish()

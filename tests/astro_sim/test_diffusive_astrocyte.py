@@ -56,7 +56,9 @@ def test_a_sheet_against_lsoda() -> None:
         store = (6 * opened + 0.11) * (2 - 1.185 * c) - 2.2 * c**2 / (0.01 + c**2)
         made = 0.14 * (0.16 - i) + 0.3 * (c + 0.22) / (c + 1.1) + 5.0 * (time < 0.06) * (np.arange(12) == 0)
         membrane = 0.2 * i**2 / (1 + i**2) - 0.5 * c
-        return np.concatenate([store + membrane + 0.05 * laplace @ c, 0.14 * (q - (q + c) * h), made + 0.1 * laplace @ i])
+        return np.concatenate(
+            [store + membrane + 0.05 * laplace @ c, 0.14 * (q - (q + c) * h), made + 0.1 * laplace @ i]
+        )
 
     y = np.repeat([p.C_0, p.h_0, p.I_0], 12)
     for start, end in ((0.0, 0.06), (0.06, stop)):

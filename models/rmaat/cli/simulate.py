@@ -12,7 +12,7 @@ from rmaat.cli.options import ConfigOption, SeedOption
 
 
 def simulate(
-    model: Annotated[str, typer.Option(help="macro, tripartite, ring or network.")] = "macro",
+    model: Annotated[str, typer.Option(help="macro, tripartite, ring, network or self-repair.")] = "macro",
     preset: Annotated[str | None, typer.Option(help="Named parameters; a wrong name lists them.")] = None,
     settings: Annotated[
         list[str] | None,
