@@ -115,8 +115,8 @@ class Experiment:
         _refuse(settings)
         usual = inspect.signature(simulate).parameters
         duration, dt, record_dt = (run.get(name, usual[name].default) for name in ("duration", "dt", "record_dt"))
-        check_times(duration, dt, record_dt)
         model.check_step(dt)
+        check_times(duration, dt, record_dt)
         return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed, out=out)
 
 

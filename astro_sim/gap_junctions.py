@@ -189,8 +189,8 @@ def simulate_ring(
     import brian2 as b2
 
     model = model or RingModel()
-    check_times(duration, dt, record_dt)
     model.check_step(dt)
+    check_times(duration, dt, record_dt)
     cell, namespace = ring_cell(model.astrocyte), model.astrocyte.namespace()
     namespace |= {"period": model.period_s * b2.second, "on": model.on_s * b2.second}
     if "I_bias" in namespace:

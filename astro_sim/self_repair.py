@@ -208,8 +208,8 @@ def simulate_self_repair(
     import brian2 as b2
 
     model = model or SelfRepairModel()
-    check_times(duration, dt, record_dt)
     model.check_step(dt)
+    check_times(duration, dt, record_dt)
     if not isinstance(trials, int) or trials < 1:
         raise InputError("trials", trials, "a whole number >= 1")
     n, per_neuron, p = trials * model.n_neurons, model.n_synapses, model.repair

@@ -97,8 +97,8 @@ def simulate_tripartite(
         raise InputError("model", model, "either a model or its parameter sets")
     if backend not in (*BACKENDS, "scipy"):
         raise InputError("backend", backend, f"one of {', '.join(BACKENDS)}, scipy")
-    check_times(duration, dt, record_dt)
     model.check_step(dt)
+    check_times(duration, dt, record_dt)
     trains, rates = _trains(rate_hz, spike_times, train, trials, duration, dt, seed)
     template = micro_template(
         "tripartite",

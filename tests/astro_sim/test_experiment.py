@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astro_sim.errors import InputError
-from astro_sim.experiment import MACRO_PRESETS, Experiment
+from astro_sim.experiment import MACRO_PRESETS, MODELS, Experiment
 from astro_sim.recording import load_recording
 from rmaat.cli.app import main
 
@@ -61,6 +61,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--model", "ring", "--set", "shape=2.5"], "shape"),
         (["--model", "ring", "--set", "dt=1", "--set", "record_dt=1"], "dt"),
         (["--model", "network", "--set", "dt=100ms"], "dt"),
+        *((["--model", model, "--set", "dt=10s"], "dt: got 10.0") for model in MODELS),
         (["--model", "network", "--set", "astrocyte_dt=2s", "--set", "record_dt=2s"], "astrocyte_dt"),
         (["--set", "tau_n"], "--set"),
         (["--preset", "absent"], "demo"),
