@@ -7,7 +7,7 @@ A junction of G-ChI cells is shut until the difference of IP₃ exceeds I_Θ (Go
 `astro_sim.diffusive_astrocyte` lets calcium and IP₃ diffuse.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from astro_sim.diffusive_astrocyte import DIFFUSION_EQUATIONS, DIFFUSIVE_EQUATIO
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.staged_rk4 import staged_rk4
 
 RECORDED = (CALCIUM, IP3, GATE)
 
@@ -53,7 +54,7 @@ class RingCell(NamedTuple):
 
     equations: str
     junctions: str
-    method: str
+    method: str | Callable[..., str]
     calcium: float
     ip3: float
     h: float
@@ -63,7 +64,7 @@ def ring_cell(parameters: AstrocyteParameters | DiffusiveAstrocyteParameters) ->
     """The cell of these parameters in a ring, µmol/l."""
     if isinstance(parameters, DiffusiveAstrocyteParameters):
         p, driven = parameters, "J_drive = J*source*share : mmolar/second\n"
-        return RingCell(DIFFUSIVE_EQUATIONS + driven + PULSES, DIFFUSION_EQUATIONS, "rk4", p.C_0, p.I_0, p.h_0)
+        return RingCell(DIFFUSIVE_EQUATIONS + driven + PULSES, DIFFUSION_EQUATIONS, staged_rk4, p.C_0, p.I_0, p.h_0)
     equations = cell_equations(parameters) + DRIVEN_EQUATIONS + PULSES
     return RingCell(equations, JUNCTION_EQUATIONS, integrator(parameters), 0.0, 0.0, 0.9)
 
@@ -111,7 +112,7 @@ class RingModel:
 
     def check_step(self, dt: float) -> None:
         """Refuse a step that calcium makes unstable: RK4 below 2.78 of its time constants, Milstein below 2."""
-        fastest, limit = self.astrocyte.calcium_rate, 2.5 if ring_cell(self.astrocyte).method == "rk4" else 1.8
+        fastest, limit = self.astrocyte.calcium_rate, 1.8 if ring_cell(self.astrocyte).method == "milstein" else 2.5
         if dt * fastest > limit:
             raise InputError("dt", dt, f"at most {limit / fastest:.2g} s: calcium runs at up to {fastest:.3g} /s")
 

@@ -22,6 +22,7 @@ from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
 from astro_sim.spike_trains import given_trains
+from astro_sim.staged_rk4 import staged_rk4
 
 RECORDED = (CALCIUM, IP3, GATE)
 
@@ -119,7 +120,7 @@ def simulate_li_rinzel(
         cells = b2.NeuronGroup(
             len(rest),
             RELAXING_IP3 + CALCIUM_EQUATIONS + GATE_EQUATIONS,
-            method="rk4",
+            method=staged_rk4,
             namespace=namespace,
             clock=clock,
         )

@@ -24,6 +24,7 @@ from astro_sim.network_activity import Activity, activity_template
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NEURON_EQUATIONS
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.staged_rk4 import staged_rk4
 from astro_sim.synapse import SYNAPSE_EQUATIONS, release
 
 RECORDED = (
@@ -138,7 +139,7 @@ def simulate_network(
             threshold=RELEASE_THRESHOLD,
             refractory=RELEASE_THRESHOLD,
             reset=RELEASE_EVENT,
-            method="rk4",
+            method=staged_rk4,
             namespace=namespace,
             clock=slow,
             name="astrocytes",

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from scipy.optimize import brentq
 
 from astro_sim.astrocyte import CALCIUM_EQUATIONS, GATE_EQUATIONS, AstrocyteParameters
 from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
@@ -29,6 +28,7 @@ from astro_sim.constants import Constants, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.staged_rk4 import staged_rk4
 
 ASTROCYTE_RECORDED = (
     CALCIUM,
@@ -130,6 +130,8 @@ class SelfRepairModel:
         Mean rates, every release a spike unless the neuron is refractory: the root of f (1 + r τ_r) = r with
         r = n ν PR(f). `releasing`: whether the astrocyte releases glutamate.
         """
+        from scipy.optimize import brentq
+
         p, synapses = self.repair, self.n_synapses if healthy is None else healthy
         strengthened = p.m_eSP * p.delta_Glu * p.tau_Glu / p.interval if releasing else 0.0
 
@@ -235,7 +237,11 @@ def simulate_self_repair(
         clock = b2.Clock(dt * b2.second)
         common = {"namespace": namespace, "clock": clock}
         cells = b2.NeuronGroup(
-            trials, REPAIR_EQUATIONS + CALCIUM_EQUATIONS + GATE_EQUATIONS, method="rk4", name="astrocytes", **common
+            trials,
+            REPAIR_EQUATIONS + CALCIUM_EQUATIONS + GATE_EQUATIONS,
+            method=staged_rk4,
+            name="astrocytes",
+            **common,
         )
         cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (model.calcium, p.I_star))
         cells.h = model.h

@@ -14,7 +14,6 @@ from astro_sim.errors import InputError
 from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import Recorder, recorder, recording_of
-from astro_sim.reference import solve_tripartite
 from astro_sim.spike_trains import SpikeTrains, given_trains, poisson_trains, regular_trains
 from astro_sim.synapse import CLEFT_RELEASE, SYNAPSE_EQUATIONS, SynapseParameters, release
 from astro_sim.tripartite_model import TripartiteModel
@@ -192,6 +191,8 @@ def _run_brian2(
 
 
 def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float, rows: Recorder) -> None:
+    from astro_sim.reference import solve_tripartite
+
     time: NDArray[np.float64] = np.linspace(0, duration, round(duration / record_dt) + 1)
     columns: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
     for number in range(trains.size):
