@@ -6,6 +6,7 @@ from typing import Any
 # public name -> module; imported on first use, so that `import astro_sim` costs nothing
 _MODULES = {
     "AstrocyteParameters": "astrocyte",
+    "DiffusiveAstrocyteParameters": "diffusive_astrocyte",
     "DistanceCoupling": "coupling",
     "GliotransmissionParameters": "gliotransmission",
     "InputError": "errors",
@@ -16,6 +17,7 @@ _MODULES = {
     "NeuronParameters": "neurons",
     "Protocol": "protocols",
     "RingModel": "gap_junctions",
+    "SelfRepairModel": "self_repair",
     "SynapseParameters": "synapse",
     "TripartiteModel": "tripartite_model",
     "default_protocol": "macro",
@@ -29,6 +31,7 @@ _MODULES = {
     "simulate_macro": "macro",
     "simulate_network": "network",
     "simulate_ring": "gap_junctions",
+    "simulate_self_repair": "self_repair",
     "simulate_tripartite": "tripartite",
 }
 

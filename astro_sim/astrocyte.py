@@ -9,9 +9,11 @@ Sources: Li & Rinzel (1994) J Theor Biol 166:461; De Pittà et al. (2009) J Biol
 Stimberg, Goodman, Brette & De Pittà (2019), in *Computational Glioscience*, ch. 18.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from astro_sim.constants import Constants, constant
+from astro_sim.staged_rk4 import staged_rk4
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,6 @@ def cell_equations(parameters: AstrocyteParameters) -> str:
     )
 
 
-def integrator(parameters: AstrocyteParameters) -> str:
+def integrator(parameters: AstrocyteParameters) -> str | Callable[..., str]:
     """Brian2 method: fourth order, or Milstein (first order in the drift) where there is noise."""
-    return "milstein" if parameters.noise > 0 else "rk4"
+    return "milstein" if parameters.noise > 0 else staged_rk4

@@ -1,6 +1,6 @@
 """Where a Brian2 model runs: NumPy or compiled at run time, or as a C++ program of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -58,14 +58,14 @@ def at_run_time() -> bool:
 
 
 class Rows:
-    """Passes the values of a group's variables on to a recorder at every `record_dt` [s], from 0.
+    """Passes the values of groups' variables on to a recorder at every `record_dt` [s], from 0.
 
-    At run time the group's own clock calls it: a ``StateMonitor`` has a clock of its own, and Brian2 then spends
+    At run time the first group's own clock calls it: a ``StateMonitor`` has a clock of its own, and Brian2 then spends
     on every step more than on recording it.
 
     Parameters
     ----------
-    variables : tuple of Variable
+    groups : sequence of (group, tuple of Variable)
         What is recorded. Subexpressions are, like all variables of a compiled program, held until the end.
     also : callable, optional
         Further values of a row, asked for at run time only.
@@ -73,8 +73,7 @@ class Rows:
 
     def __init__(
         self,
-        cells: Any,
-        variables: tuple[Variable, ...],
+        groups: Sequence[tuple[Any, tuple[Variable, ...]]],
         record_dt: float,
         recorder: Recorder,
         also: Callable[[], dict[str, float]] = dict,
@@ -82,18 +81,19 @@ class Rows:
         import brian2 as b2
         from brian2.core.variables import Subexpression
 
-        self._variables, self._recorder, self._monitor = variables, recorder, None
-        held = [cells.variables[item.source] for item in variables]
-        if not at_run_time() or any(isinstance(variable, Subexpression) for variable in held):
-            names = [item.source for item in variables]
-            self.object = self._monitor = b2.StateMonitor(
-                cells, names, record=True, dt=record_dt * b2.second, name="rows"
-            )
+        self._groups, self._recorder, self._monitors = groups, recorder, list[Any]()
+        held = [(item, cells.variables[item.source]) for cells, variables in groups for item in variables]
+        if not at_run_time() or any(isinstance(variable, Subexpression) for _, variable in held):
+            for number, (cells, variables) in enumerate(groups):
+                names = [item.source for item in variables]
+                self._monitors.append(
+                    b2.StateMonitor(cells, names, record=True, dt=record_dt * b2.second, name=f"rows_{number}")
+                )
+            self.objects = tuple(self._monitors)
             return
-        every, steps = round(record_dt / float(cells.clock.dt)), count()
-        sources = [
-            (item.name, variable.get_value(), 1 / SI[item.unit]) for item, variable in zip(variables, held, strict=True)
-        ]
+        clock = groups[0][0].clock
+        every, steps = round(record_dt / float(clock.dt)), count()
+        sources = [(item.name, variable.get_value(), 1 / SI[item.unit]) for item, variable in held]
 
         def keep() -> None:
             step = next(steps)
@@ -101,14 +101,16 @@ class Rows:
                 row: dict[str, Any] = {name: value * scale for name, value, scale in sources}
                 recorder.add(step // every * record_dt, row | also())
 
-        self.object = b2.NetworkOperation(keep, clock=cells.clock, when="start", name="rows")
+        self.objects = (b2.NetworkOperation(keep, clock=clock, when="start", name="rows"),)
 
     def finish(self, also: Callable[[Array], dict[str, Array]] = lambda _: {}) -> None:
-        """Pass on what a monitor has held, and what else belongs to its times."""
-        if self._monitor is not None:
-            time = np.asarray(self._monitor.t)
+        """Pass on what monitors have held, and what else belongs to their times."""
+        if self._monitors:
+            time = np.asarray(self._monitors[0].t)
             values = {
-                item.name: np.asarray(getattr(self._monitor, item.source)).T / SI[item.unit] for item in self._variables
+                item.name: np.asarray(getattr(monitor, item.source)).T / SI[item.unit]
+                for monitor, (_, variables) in zip(self._monitors, self._groups, strict=True)
+                for item in variables
             }
             self._recorder.extend(time, values | also(time))
 

@@ -18,6 +18,7 @@ BRIAN2_UNITS = {
     "umol/l": "umolar",
     "umol/(l s)": "umolar/second",
     "l/(umol s)": "1/(umolar*second)",
+    "l/umol": "1/umolar",
 }
 
 

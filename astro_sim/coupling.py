@@ -6,8 +6,6 @@ from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from astro_sim.errors import InputError
 from astro_sim.semiseparable import ExponentialLine
@@ -50,6 +48,8 @@ class Coupling(ABC):
         size = self.shape[0] * self.shape[1]
         if size <= DENSE_SPECTRUM:
             return float(np.abs(np.linalg.eigvals(self.dense)).max())
+        from scipy.sparse.linalg import LinearOperator, eigsh  # here, as few runs need it
+
         operator = LinearOperator((size, size), self._apply_flat, dtype=float)
         start = np.ones(size)  # the leading mode of a positive kernel has one sign
         return float(abs(eigsh(operator, 1, which="LM", tol=1e-8, v0=start, return_eigenvectors=False)[0]))
@@ -161,6 +161,8 @@ class DistanceCoupling(Coupling):
     @cached_property
     def _spectrum(self) -> tuple[NDArray[np.complex128], tuple[int, ...]]:
         """Transform of the kernel laid out round the origin, and the size of the padded grid."""
+        from scipy import fft
+
         grid = self.post + self.pre
         padded = tuple(fft.next_fast_len(2 * n - 1, real=True) for n in grid)
         size = grid if self.border == "periodic" else padded
@@ -177,6 +179,8 @@ class DistanceCoupling(Coupling):
             return post @ u @ pre
         if self.mode == "dense":
             return (self.dense @ u.ravel()).reshape(self.shape)
+        from scipy import fft
+
         (spectrum, size), grid = self._spectrum, self.post + self.pre
         spread = fft.irfftn(fft.rfftn(u.reshape(grid), s=size) * spectrum, s=size)
         return spread[tuple(slice(n) for n in grid)].reshape(self.shape)

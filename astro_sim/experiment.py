@@ -20,7 +20,7 @@ from astro_sim.settings import arguments, override, unit_in
 
 FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
 PYTHON_ONLY = ("initial", "synapse", "astrocyte", "gliotransmission")  # states and parameter sets
-MODELS = ("macro", "tripartite", "ring", "network")
+MODELS = ("macro", "tripartite", "ring", "network", "self-repair")
 MACRO_PRESETS: dict[str, dict[str, str]] = {
     "demo": {},
     "equal-distances": {"border": "periodic", "amplitude": "1,1,1"},
@@ -29,11 +29,12 @@ MACRO_PRESETS: dict[str, dict[str, str]] = {
     "sheet": {"n_neurons": "16", "layout": "sheet", "coupling": "0.02"},
     "slow-ltp": {"tau_p_long": "300s"},
 }
-# Where the other models are, with their presets: model -> (module, function, name of the presets).
+# Where the other models are: model -> (module, function).
 MICRO = {
-    "tripartite": ("tripartite", "simulate_tripartite", "TRIPARTITE"),
-    "ring": ("gap_junctions", "simulate_ring", "RING"),
-    "network": ("network", "simulate_network", "NETWORK"),
+    "tripartite": ("tripartite", "simulate_tripartite"),
+    "ring": ("gap_junctions", "simulate_ring"),
+    "network": ("network", "simulate_network"),
+    "self-repair": ("self_repair", "simulate_self_repair"),
 }
 
 
@@ -44,7 +45,7 @@ class Experiment:
     Parameters
     ----------
     model : str
-        ``"macro"``, ``"tripartite"``, ``"ring"`` or ``"network"``.
+        One of `MODELS`.
     preset : str, optional
         Named settings of the model; `presets` lists them.
     settings : mapping
@@ -106,7 +107,7 @@ class Experiment:
         return partial(simulate_macro, parameters, protocol, **run)
 
     def _prepare_micro(self, out: str | Path | None) -> Callable[[], xr.Dataset]:
-        module, function, _ = MICRO[self.model]
+        module, function = MICRO[self.model]
         simulate = getattr(importlib.import_module(f"astro_sim.{module}"), function)
         run, settings = arguments(simulate, self.settings)
         preset = presets(self.model)
@@ -114,8 +115,8 @@ class Experiment:
         _refuse(settings)
         usual = inspect.signature(simulate).parameters
         duration, dt, record_dt = (run.get(name, usual[name].default) for name in ("duration", "dt", "record_dt"))
-        check_times(duration, dt, record_dt)
         model.check_step(dt)
+        check_times(duration, dt, record_dt)
         return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed, out=out)
 
 
@@ -123,7 +124,9 @@ def presets(model: str) -> dict[str, Any]:
     """The named presets of a model."""
     if model == "macro":
         return MACRO_PRESETS
-    return getattr(importlib.import_module("astro_sim.presets"), MICRO[model][2])
+    from astro_sim.presets import PRESETS
+
+    return PRESETS[model]
 
 
 def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tuple[protocols.Protocol, dict[str, str]]:

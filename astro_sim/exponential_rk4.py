@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from math import exp, expm1
 from typing import Any
 
+from astro_sim.staged_rk4 import needed_subexpressions, stage_lines
+
 
 def phi(k: int, z: float) -> float:
     """φ_k(z) = ∫₀¹ e^{(1−t)z} t^{k−1}/(k−1)! dt for k >= 1 (φ₁ = (e^z − 1)/z), to rounding for every z."""
@@ -82,33 +84,20 @@ def exponential_rk4(leaks: Mapping[str, Leak], h: float) -> Callable[..., str]:
     h : float
         Step [s]; has to be the `dt` of the group.
     """
-    from brian2.equations.equations import SUBEXPRESSION, Equations
-    from brian2.utils.stringtools import word_substitute
-
     steps = {name: StepCoefficients.of(leak.rate, h) for name, leak in leaks.items()}
+    without_leak = {name: {leak.parameter: "0"} for name, leak in leaks.items()}
 
-    def stage(equations: Equations, number: int) -> list[str]:
-        """Lines that set N_<number>_v for every variable v from the stage values u_<number>_v."""
-        at = {name: f"_u{number}_{name}" for name in steps}
-        lines = []
-        for equation in equations.ordered:
-            if equation.type == SUBEXPRESSION:
-                name = f"_u{number}_{equation.varname}"
-                lines.append(f"{name} = {word_substitute(equation.expr.code, at)}")
-                at[equation.varname] = name
-        for name, expression in equations.diff_eq_expressions:
-            rest = word_substitute(expression.code, {**at, leaks[name].parameter: "0"})
-            lines.append(f"_n{number}_{name} = {rest}")
-        return lines
+    def method(equations: Any, variables: Any = None, method_options: Any = None) -> str:
+        subexpressions = needed_subexpressions(equations)
 
-    def method(equations: Equations, variables: Any = None, method_options: Any = None) -> str:
-        lines = [f"_u1_{v} = {v}" for v in steps] + stage(equations, 1)
+        def stage(number: int) -> list[str]:
+            return stage_lines(equations, subexpressions, number, without_leak)
+
+        lines = [f"_u1_{v} = {v}" for v in steps] + stage(1)
         lines += [f"_h_{v} = {c.half!r}*{v}" for v, c in steps.items()]
-        lines += [f"_u2_{v} = _h_{v} + {c.a!r}*_n1_{v}" for v, c in steps.items()] + stage(equations, 2)
-        lines += [f"_u3_{v} = _h_{v} + {c.a!r}*_n2_{v}" for v, c in steps.items()] + stage(equations, 3)
-        lines += [f"_u4_{v} = {c.half!r}*_u2_{v} + {c.a!r}*(2*_n3_{v} - _n1_{v})" for v, c in steps.items()] + stage(
-            equations, 4
-        )
+        lines += [f"_u2_{v} = _h_{v} + {c.a!r}*_n1_{v}" for v, c in steps.items()] + stage(2)
+        lines += [f"_u3_{v} = _h_{v} + {c.a!r}*_n2_{v}" for v, c in steps.items()] + stage(3)
+        lines += [f"_u4_{v} = {c.half!r}*_u2_{v} + {c.a!r}*(2*_n3_{v} - _n1_{v})" for v, c in steps.items()] + stage(4)
         lines += [
             f"{v} = {c.full!r}*{v} + {c.b1!r}*_n1_{v} + {c.b2!r}*(_n2_{v} + _n3_{v}) + {c.b4!r}*_n4_{v}"
             for v, c in steps.items()

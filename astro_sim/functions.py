@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 Array = NDArray[np.float64]
 
@@ -36,6 +35,10 @@ def _log_cosh(z: Array) -> Array:
     return np.abs(z) + np.log1p(np.exp(-2 * np.abs(z))) - np.log(2)
 
 
+def _logistic(z: Array) -> Array:
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
 FUNCTIONS: dict[str, Monotone] = {
     "identity": Monotone(lambda z: z, np.ones_like, lambda z: z**2 / 2, "{z}"),
     "tanh": Monotone(np.tanh, lambda z: 1 - np.tanh(z) ** 2, _log_cosh, "tanh({z})"),
@@ -52,8 +55,8 @@ FUNCTIONS: dict[str, Monotone] = {
         "tanh(0.5*({z} + abs({z})))",
     ),
     "sigmoid": Monotone(
-        expit,
-        lambda z: expit(z) * (1 - expit(z)),
+        _logistic,
+        lambda z: _logistic(z) * _logistic(-z),
         lambda z: np.logaddexp(0, z) - np.log(2),
         "1/(1 + exp(-({z})))",
     ),

@@ -1,14 +1,16 @@
-"""Astrocytes that pass IP₃ to their neighbours through gap junctions: a ring, or a sheet.
+"""Astrocytes coupled to their neighbours through gap junctions: a ring, or a sheet.
 
     J_gap(i) = Σ_j  F/2 (1 + tanh((|ΔI| − I_Θ)/ω_I)) sgn(ΔI),      ΔI = I_j − I_i
 
-A junction is shut until the difference exceeds I_Θ. Sources: Goldberg et al. (2010) PLoS Comput Biol
-6:e1000909; Stimberg et al. (2019), in *Computational Glioscience*, ch. 18, Figure 5.
+A junction of G-ChI cells is shut until the difference of IP₃ exceeds I_Θ (Goldberg et al. 2010 PLoS Comput Biol
+6:e1000909; Stimberg et al. 2019, in *Computational Glioscience*, ch. 18, Figure 5); one of
+`astro_sim.diffusive_astrocyte` lets calcium and IP₃ diffuse.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -16,9 +18,11 @@ from numpy.typing import NDArray
 
 from astro_sim.astrocyte import AstrocyteParameters, cell_equations, integrator
 from astro_sim.brian_backend import Rows, brian_target, run
+from astro_sim.diffusive_astrocyte import DIFFUSION_EQUATIONS, DIFFUSIVE_EQUATIONS, DiffusiveAstrocyteParameters
 from astro_sim.errors import InputError
-from astro_sim.micro_recording import CALCIUM, GATE, IP3, check_times, micro_template
+from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.staged_rk4 import staged_rk4
 
 RECORDED = (CALCIUM, IP3, GATE)
 
@@ -27,13 +31,42 @@ delta_I = I_pre - I_post : mmolar
 J_gap_post = F/2*(1 + tanh((abs(delta_I) - I_Theta)/omega_I))*sign(delta_I) : mmolar/second (summed)
 """
 
-# No receptors: exogenous IP3 drives the cells that have a source, during `on` of every `period`.
+# The cells that have a source are fed during `on` of every `period`: by the share of each step that is on, so that
+# an edge inside a step keeps the pulse's length. `fed` is how long they have been fed until the step.
+PULSES = """
+source : 1 (constant)
+now = t_in_timesteps*dt : second
+fed = floor(now/period)*on + clip(now % period, 0*second, on) : second
+fed_next = floor((now + dt)/period)*on + clip((now + dt) % period, 0*second, on) : second
+share = (fed_next - fed)/dt : 1
+"""
+
+# No receptors: exogenous IP3 drives the cells that have a source.
 DRIVEN_EQUATIONS = """
 J_gap : mmolar/second
 Gamma_A = 0 : 1
-I_source : mmolar (constant)
-I_bias = I_source*int((t_in_timesteps + 0.5)*dt % period < on) : mmolar
+I_bias = I_source*source*share : mmolar
 """
+
+
+class RingCell(NamedTuple):
+    """What a kind of astrocyte brings to a ring: equations, junctions, method, and its state at time 0."""
+
+    equations: str
+    junctions: str
+    method: str | Callable[..., str]
+    calcium: float
+    ip3: float
+    h: float
+
+
+def ring_cell(parameters: AstrocyteParameters | DiffusiveAstrocyteParameters) -> RingCell:
+    """The cell of these parameters in a ring, µmol/l."""
+    if isinstance(parameters, DiffusiveAstrocyteParameters):
+        p, driven = parameters, "J_drive = J*source*share : mmolar/second\n"
+        return RingCell(DIFFUSIVE_EQUATIONS + driven + PULSES, DIFFUSION_EQUATIONS, staged_rk4, p.C_0, p.I_0, p.h_0)
+    equations = cell_equations(parameters) + DRIVEN_EQUATIONS + PULSES
+    return RingCell(equations, JUNCTION_EQUATIONS, integrator(parameters), 0.0, 0.0, 0.9)
 
 
 @dataclass(frozen=True)
@@ -42,9 +75,9 @@ class RingModel:
 
     Parameters
     ----------
-    astrocyte : AstrocyteParameters
-        ``F`` is the junction; ``F_ex`` the source of every cell, whose level is ``I_bias`` in the stimulated
-        cells during a pulse, and 0 otherwise.
+    astrocyte : AstrocyteParameters or DiffusiveAstrocyteParameters
+        G-ChI cells: ``F`` is the junction; ``F_ex`` the source of every cell, whose level is ``I_bias`` in the
+        stimulated cells during a pulse, and 0 otherwise. Diffusive cells: ``J`` is the source.
     shape : tuple of int
         ``(n,)``, a ring, or ``(rows, columns)``, a sheet.
     periodic : bool
@@ -60,7 +93,7 @@ class RingModel:
         A value outside its bound.
     """
 
-    astrocyte: AstrocyteParameters = field(
+    astrocyte: AstrocyteParameters | DiffusiveAstrocyteParameters = field(
         default_factory=lambda: AstrocyteParameters(O_beta=0.0, O_N=0.0, F_ex=0.09, I_bias=1.0)
     )
     shape: tuple[int, ...] = (50,)
@@ -79,7 +112,7 @@ class RingModel:
 
     def check_step(self, dt: float) -> None:
         """Refuse a step that calcium makes unstable: RK4 below 2.78 of its time constants, Milstein below 2."""
-        fastest, limit = self.astrocyte.calcium_rate, 1.8 if self.astrocyte.noise > 0 else 2.5
+        fastest, limit = self.astrocyte.calcium_rate, 1.8 if ring_cell(self.astrocyte).method == "milstein" else 2.5
         if dt * fastest > limit:
             raise InputError("dt", dt, f"at most {limit / fastest:.2g} s: calcium runs at up to {fastest:.3g} /s")
 
@@ -157,11 +190,12 @@ def simulate_ring(
     import brian2 as b2
 
     model = model or RingModel()
-    check_times(duration, dt, record_dt)
     model.check_step(dt)
-    namespace = model.astrocyte.namespace()
-    I_source = namespace.pop("I_bias")
+    check_times(duration, dt, record_dt)
+    cell, namespace = ring_cell(model.astrocyte), model.astrocyte.namespace()
     namespace |= {"period": model.period_s * b2.second, "on": model.on_s * b2.second}
+    if "I_bias" in namespace:
+        namespace["I_source"] = namespace.pop("I_bias")
     row, column = np.unravel_index(np.arange(model.size), model.shape if len(model.shape) == 2 else (1, model.size))
     place = {"units": "1", "comment": "grid steps"}
     template = micro_template(
@@ -179,25 +213,26 @@ def simulate_ring(
         dt_s=dt,
         backend=backend,
     )
-    structure, path = ("ring", model.size, cell_equations(model.astrocyte)), Path(out) if out is not None else None
+    structure, path = ("ring", model.size, cell.equations), Path(out) if out is not None else None
     with recorder(template, path) as rows, brian_target(backend, round(duration / dt), seed, *structure):
         clock = b2.Clock(dt * b2.second)
         cells = b2.NeuronGroup(
             model.size,
-            cell_equations(model.astrocyte) + DRIVEN_EQUATIONS,
-            method=integrator(model.astrocyte),
+            cell.equations,
+            method=cell.method,
             namespace=namespace,
             clock=clock,
             name="astrocytes",
         )
-        cells.h = 0.9
-        cells.I_source = np.isin(np.arange(model.size), model.sources) * I_source
-        junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace, clock=clock, name="junctions")
+        cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (cell.calcium, cell.ip3))
+        cells.h = cell.h
+        cells.source = np.isin(np.arange(model.size), model.sources)
+        junctions = b2.Synapses(cells, cells, cell.junctions, namespace=namespace, clock=clock, name="junctions")
         source, target = neighbours(model.shape, periodic=model.periodic)
         if len(source):
             junctions.connect(i=source, j=target)
-        recorded = Rows(cells, RECORDED, record_dt, rows)
-        network = b2.Network(cells, recorded.object, *([junctions] if len(source) else []))
+        recorded = Rows([(cells, RECORDED)], record_dt, rows)
+        network = b2.Network(cells, *recorded.objects, *([junctions] if len(source) else []))
         rows.stopped = run(network, duration, dt, cells, "C")
         recorded.finish()
     return recording_of(rows, path)

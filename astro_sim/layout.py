@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from astro_sim.network_model import NetworkModel
@@ -62,6 +61,8 @@ class Layout:
         excitatory = random_edges(model.n_excitatory, model.n_neurons, model.p_excitatory, rng)
         source, target = random_edges(model.n_inhibitory, model.n_neurons, model.p_inhibitory, rng)
         inhibitory = (source + model.n_excitatory, target)
+        from scipy.spatial import cKDTree
+
         cells = sheet(model.n_astrocytes)
         tree = cKDTree(cells)
         astrocyte = tree.query(np.vstack([sheet(model.n_excitatory), sheet(model.n_inhibitory)]))[1]

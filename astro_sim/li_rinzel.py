@@ -18,9 +18,11 @@ from numpy.typing import ArrayLike
 from astro_sim.astrocyte import CALCIUM_EQUATIONS, GATE_EQUATIONS, AstrocyteParameters
 from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
 from astro_sim.constants import Constants, constant
+from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
 from astro_sim.spike_trains import given_trains
+from astro_sim.staged_rk4 import staged_rk4
 
 RECORDED = (CALCIUM, IP3, GATE)
 
@@ -59,6 +61,12 @@ class LiRinzelModel:
     calcium: float = 0.073
     h: float = 0.793
 
+    def check_step(self, dt: float) -> None:
+        """Refuse a step that calcium makes unstable: RK4 below 2.78 of its time constants."""
+        fastest = self.astrocyte.calcium_rate
+        if dt * fastest > 2.5:
+            raise InputError("dt", dt, f"at most {2.5 / fastest:.2g} s: calcium runs at up to {fastest:.3g} /s")
+
 
 def simulate_li_rinzel(
     model: LiRinzelModel | None = None,
@@ -91,6 +99,7 @@ def simulate_li_rinzel(
     import brian2 as b2
 
     model = model or LiRinzelModel()
+    model.check_step(dt)
     check_times(duration, dt, record_dt)
     rest = np.atleast_1d(np.full(max(1, len(spike_times)), model.ip3) if ip3 is None else np.asarray(ip3, dtype=float))
     trains = given_trains(spike_times or [[]] * len(rest), duration, dt)
@@ -111,7 +120,7 @@ def simulate_li_rinzel(
         cells = b2.NeuronGroup(
             len(rest),
             RELAXING_IP3 + CALCIUM_EQUATIONS + GATE_EQUATIONS,
-            method="rk4",
+            method=staged_rk4,
             namespace=namespace,
             clock=clock,
         )
@@ -120,8 +129,8 @@ def simulate_li_rinzel(
         source = b2.SpikeGeneratorGroup(len(rest), trains.synapse, trains.time * b2.second, clock=clock)
         synapses = b2.Synapses(source, cells, on_pre="I_post += delta_I", namespace=namespace, clock=clock)
         synapses.connect(i=np.arange(len(rest)), j=np.arange(len(rest)))
-        recorded = Rows(cells, RECORDED, record_dt, rows)
-        network = b2.Network(cells, source, synapses, recorded.object)
+        recorded = Rows([(cells, RECORDED)], record_dt, rows)
+        network = b2.Network(cells, source, synapses, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, cells, "C")
         recorded.finish()

@@ -1,7 +1,9 @@
 """Run the macro model in Brian2's NumPy target: whole-grid operations, no compiler needed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import count
 from typing import Any
 
 import brian2 as b2
@@ -66,16 +68,17 @@ def run_brian2(
     group.x = np.repeat(initial.x[-n_post:], n_pre)
     group.s, group.p_short, group.p_long = (v.ravel() for v in (initial.s, initial.p_short, initial.p_long))
     network, reasons = b2.Network(), list[str]()
-    inputs = protocol.step_means(dt)
-    changes = np.append(True, np.any(inputs[1:] != inputs[:-1], axis=1))
     held = {name: group.variables[name].get_value().reshape(shape) for name in ("b", "b_y") if name in group.variables}
+    steps, changes = count(), protocol.changes(dt)
+    change: tuple[float, Array] = next(changes)
 
     def stimulate() -> None:
-        k = min(round(network.t_ / dt), len(inputs) - 1)
-        if changes[k]:
-            held["b"][:] = inputs[k, -n_post:, None]
+        nonlocal change
+        if next(steps) == change[0]:
+            held["b"][:] = change[1][-n_post:, None]
             if "b_y" in held:
-                held["b_y"][:] = inputs[k, :n_pre]
+                held["b_y"][:] = change[1][:n_pre]
+            change = next(changes, (math.inf, change[1]))
 
     def record(time: float) -> None:
         processes = (getattr(group, f"{name}_")[:].reshape(shape) for name in ("s", "p_short", "p_long"))

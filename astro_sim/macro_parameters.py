@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import psutil
 
 from astro_sim.coupling import KERNELS, Coupling, DistanceCoupling, Kernel, MemoryCoupling
 from astro_sim.errors import InputError
@@ -112,6 +113,7 @@ class MacroParameters:
                 raise InputError(name, count, "a whole number >= 1")
             if self.layout == "sheet" and math.isqrt(count) ** 2 != count:
                 raise InputError(name, count, "a square number, as layout is sheet")
+        _check_room(self)
         object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
         if self.coupling_kernel == "memories":
             if not self.memories or {len(row) for row in self.memories} != {self.n_neurons} or self.n_pre:
@@ -189,6 +191,15 @@ class MacroParameters:
             return cls(**json.loads(text))
         except (TypeError, json.JSONDecodeError) as error:
             raise InputError("parameters", text[:60], f"the JSON of MacroParameters ({error})") from None
+
+
+def _check_room(parameters: MacroParameters) -> None:
+    """Refuse more processes than memory can hold: a run takes 1 to 2 kB for each."""
+    processes, free = math.prod(parameters.shape), psutil.virtual_memory().available
+    if processes * 1000 > free:
+        most = math.isqrt(free // 1000)
+        allowed = f"some {most} at most, as {processes:.2g} processes do not fit into {free / 2**30:.1f} GiB"
+        raise InputError("n_neurons", parameters.n_neurons, allowed)
 
 
 def _check(name: str, value: Any, rule: dict[str, Any]) -> None:

@@ -26,12 +26,10 @@ def run_scipy(
     small = y.size <= LSODA_STATES
     method: type[OdeSolver] = LSODA if small else DOP853
     rtol, atol = (RTOL, ATOL) if small else (LARGE_RTOL, LARGE_ATOL)
-    times = np.arange(int(protocol.duration / record_dt * (1 + 1e-12)) + 1) * record_dt
-    ends = np.append(protocol.edges[1:], protocol.duration)
-    done = 0
+    n_rows, done = int(protocol.duration / record_dt * (1 + 1e-12)), 0
     try:
         rows.add(0.0, vars(initial))
-        for start, end, b in zip(protocol.edges, ends, protocol.values, strict=True):
+        for start, end, b in protocol.pieces():
             solver = method(lambda _, y, b=b: derivative(y, b), start, y, end, rtol=rtol, atol=atol)
             while solver.status == "running":
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -41,12 +39,12 @@ def run_scipy(
                     return reason
                 if message:
                     return f"{message} ({method.__name__}, at {solver.t:g} s)"
-                reached = np.searchsorted(times, solver.t + 1e-9, side="right")
-                if reached > done + 1:
-                    inside = times[done + 1 : reached]
+                reached = min(int((solver.t + 1e-9) / record_dt), n_rows)
+                if reached > done:
+                    inside = np.arange(done + 1, reached + 1) * record_dt
                     for time, row in zip(inside, solver.dense_output()(inside.clip(None, solver.t)).T, strict=True):
                         rows.add(float(time), vars(MacroState.unpack(row, parameters.shape)))
-                    done = int(reached) - 1
+                    done = reached
             y = solver.y
     except KeyboardInterrupt:
         return "interrupted"

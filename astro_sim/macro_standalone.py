@@ -60,8 +60,9 @@ def run_standalone(
     if max(shape) > LARGEST:
         raise InputError("backend", "brian2-standalone", f"brian2 or scipy, above {LARGEST} neurons")
     signature = (parameters.n_pre, shape, parameters.theta, parameters.g, parameters.psi, parameters.kappa)
+    switches, inputs = (np.array(part) for part in zip(*protocol.changes(dt), strict=True))
     with program("macro", *signature, protocol.duration, dt):
-        network, monitor = _network(parameters, transport, protocol, initial, record_dt, dt)
+        network, monitor = _network(parameters, transport, switches, inputs, initial, record_dt, dt)
         network.run((protocol.duration + dt / 4) * b2.second, namespace={})
         names = ("x", "s", "p_short", "p_long") + (("y",) if parameters.n_pre else ())
         values = {name: np.asarray(getattr(monitor, name)).T.reshape(-1, *shape) for name in names}
@@ -78,7 +79,8 @@ def run_standalone(
 def _network(
     parameters: MacroParameters,
     transport: DistanceCoupling,
-    protocol: Protocol,
+    switches: NDArray[np.int64],
+    inputs: Array,
     initial: MacroState,
     record_dt: float,
     dt: float,
@@ -104,14 +106,15 @@ def _network(
     own += [f"{kind}{v}" for v in found for kind in ("", "u_")]
     lines += [f"{name} : 1" for name in dict.fromkeys(own)]
     lines += [f"{kind}_{v} : hertz" for v in found for kind in ("n1", "n23")]
+    lines += ["change : integer (shared)"]
+    # Tables over the number of the change in place of time: its input, and the step at which it comes.
+    tables = {"stimulus": inputs, "step_of": np.append(switches, np.inf)}
     group = b2.NeuronGroup(
         size,
         "\n".join(lines),
         dt=dt / 4 * b2.second,
-        namespace={
-            "stimulus": b2.TimedArray(protocol.step_means(dt), dt=dt * b2.second, name="stimulus"),
-            "n_pre": n_pre,
-        },
+        namespace={name: b2.TimedArray(table, dt=b2.second, name=name) for name, table in tables.items()}
+        | {"n_pre": n_pre},
         name="processes",
     )
     for name, value in shared.items():
@@ -120,9 +123,10 @@ def _network(
         start = _on_grid(initial, v, n_post, n_pre)
         setattr(group, v, start)
         setattr(group, f"u_{v}", start)
-    stimulated = "b = stimulus(t, i//n_pre)\n"
+    stimulated = "change += int(t_in_timesteps//4 >= step_of((change + 1.5)*second))\n"
+    stimulated += "b = stimulus((change + 0.5)*second, i//n_pre)\n"
     if parameters.n_pre:
-        stimulated = "b = stimulus(t, n_pre + i//n_pre)\nb_y = stimulus(t, i % n_pre)\n"
+        stimulated = stimulated.replace("i//", "n_pre + i//") + "b_y = stimulus((change + 0.5)*second, i % n_pre)\n"
     stage = "k = t_in_timesteps % 4\n" + "".join(STAGE.format(v=v, rest=rest) for v, rest in rests.items())
 
     def at(code: str, name: str) -> None:

@@ -11,7 +11,7 @@ from astro_sim import provenance
 from astro_sim.errors import InputError
 
 # Brian2 gives mol/m³ where a recording says µmol/l.
-SI = {"umol/l": 1e-3, "1": 1.0, "s": 1.0, "V": 1.0}
+SI = {"umol/l": 1e-3, "1": 1.0, "percent": 1.0, "s": 1.0, "V": 1.0}
 
 
 class Variable(NamedTuple):

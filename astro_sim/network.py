@@ -24,6 +24,7 @@ from astro_sim.network_activity import Activity, activity_template
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NEURON_EQUATIONS
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.staged_rk4 import staged_rk4
 from astro_sim.synapse import SYNAPSE_EQUATIONS, release
 
 RECORDED = (
@@ -92,10 +93,10 @@ def simulate_network(
     import brian2 as b2
 
     model = model or NetworkModel()
-    check_times(duration, dt, record_dt)
-    check_times(duration, astrocyte_dt, record_dt)
     model.check_step(dt)
     model.check_astrocyte_step(astrocyte_dt)
+    check_times(duration, dt, record_dt)
+    check_times(duration, astrocyte_dt, record_dt)
     rng = np.random.default_rng(seed)
     layout = Layout.draw(model, rng)
     second = b2.second
@@ -138,7 +139,7 @@ def simulate_network(
             threshold=RELEASE_THRESHOLD,
             refractory=RELEASE_THRESHOLD,
             reset=RELEASE_EVENT,
-            method="rk4",
+            method=staged_rk4,
             namespace=namespace,
             clock=slow,
             name="astrocytes",
@@ -184,8 +185,8 @@ def simulate_network(
         )
         junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
         activity = Activity(model, neurons, astrocytes, record_dt, rows)
-        recorded = Rows(astrocytes, RECORDED, record_dt, rows, activity.since)
-        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, recorded.object, *activity.monitors)
+        recorded = Rows([(astrocytes, RECORDED)], record_dt, rows, activity.since)
+        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, *recorded.objects, *activity.monitors)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, neurons, "v")
         recorded.finish(activity.held)

@@ -1,12 +1,15 @@
 """Parameter sets of published synapses and figures, by name."""
 
 from dataclasses import replace
+from typing import Any
 
 from astro_sim.astrocyte import AstrocyteParameters
+from astro_sim.diffusive_astrocyte import DiffusiveAstrocyteParameters
 from astro_sim.gap_junctions import RingModel
 from astro_sim.li_rinzel import LiRinzelModel
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NeuronParameters
+from astro_sim.self_repair import SelfRepairModel
 from astro_sim.synapse import SynapseParameters
 from astro_sim.tripartite_model import TripartiteModel
 
@@ -47,10 +50,14 @@ TRIPARTITE = {
     "stimberg-2019-fig4-none": TripartiteModel(SynapseParameters(O_G=0.0), AstrocyteParameters(F_ex=2.0)),
 }
 
-# Figure 5: a ring of 50 astrocytes; the same cells on a sheet
+# Figure 5: a ring of 50 astrocytes; the same cells on a sheet. Then the astrocyte of working memory of Gordleeva et al.
+# (2021): one cell, and the sheet of 26 x 26, after 60 ms of drive.
+_MEMORY = RingModel(DiffusiveAstrocyteParameters(), (1,), False, (0,), period_s=1e4, on_s=0.06)
 RING = {
     "stimberg-2019-fig5": RingModel(),
     "sheet": RingModel(shape=(15, 15), periodic=False),
+    "gordleeva-2021": _MEMORY,
+    "gordleeva-2021-sheet": replace(_MEMORY, shape=(26, 26), stimulated=None),
 }
 
 # Figures 1 and 6: without gliotransmission, and with it
@@ -61,7 +68,16 @@ NETWORK = {
     "stimberg-2019-fig6": NetworkModel(),
 }
 
+# The run with ten synapses a neuron, and the same astrocyte where none falls silent
+SELF_REPAIR = {"wade-2012": SelfRepairModel(), "wade-2012-healthy": SelfRepairModel(silent=0.0)}
+
 LI_RINZEL = {"nest-astrocyte_lr_1994": LiRinzelModel()}
 
-# model of `rmaat simulate --model`, preset name, model object
-PRESETS = {"tripartite": TRIPARTITE, "ring": RING, "network": NETWORK, "li-rinzel": LI_RINZEL}
+# model, preset name, model object
+PRESETS: dict[str, dict[str, Any]] = {
+    "tripartite": TRIPARTITE,
+    "ring": RING,
+    "network": NETWORK,
+    "self-repair": SELF_REPAIR,
+    "li-rinzel": LI_RINZEL,
+}

@@ -13,6 +13,7 @@ REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
     "tripartite": {"calcium": ("time", "synapse")},
     "ring": {"calcium": ("time", "astrocyte")},
     "network": {"calcium": ("time", "astrocyte")},
+    "self-repair": {"calcium": ("time", "astrocyte")},
     "li-rinzel": {"calcium": ("time", "astrocyte")},
     "plasticity": {"calcium": ("time", "synapse")},
 }

@@ -142,8 +142,8 @@ def simulate_plasticity(
     model = model or PlasticityModel()
     if not (0 < on_s <= cycle_s and n_cycles >= 1):
         raise InputError("on_s", on_s, f"a pulse of more than 0 s and at most the cycle of {cycle_s:g} s")
-    check_times(cycle_s, dt, record_dt)
     model.tripartite.check_step(dt)
+    check_times(cycle_s, dt, record_dt)
     trains = _cycled(rate_hz, train, trials, n_cycles, cycle_s, on_s, dt, seed)
     duration = n_cycles * cycle_s
     delays = {"influx": model.plasticity.D * b2.second, "postsynaptic": model.lag_s * b2.second}
@@ -170,8 +170,8 @@ def simulate_plasticity(
             delay=delays,
             namespace=model.tripartite.namespace() | model.plasticity.namespace(),
         )
-        recorded = Rows(objects[0], RECORDED, record_dt, rows)
-        network = b2.Network(*objects, recorded.object)
+        recorded = Rows([(objects[0], RECORDED)], record_dt, rows)
+        network = b2.Network(*objects, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, objects[0], "C")
         recorded.finish()

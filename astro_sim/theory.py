@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, cg
 
 from astro_sim.coupling import Coupling, DistanceCoupling
 from astro_sim.errors import InputError
@@ -58,6 +57,8 @@ def point_response(transport: Coupling, leak: float, source: tuple[int, int]) ->
     InputError
         If there is no steady response.
     """
+    from scipy.sparse.linalg import LinearOperator, cg
+
     if transport.spectral_radius >= leak:
         raise InputError("leak_p_short", leak, f"more than the spectral radius {transport.spectral_radius:g}")
     size = transport.shape[0] * transport.shape[1]

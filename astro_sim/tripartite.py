@@ -14,7 +14,6 @@ from astro_sim.errors import InputError
 from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import Recorder, recorder, recording_of
-from astro_sim.reference import solve_tripartite
 from astro_sim.spike_trains import SpikeTrains, given_trains, poisson_trains, regular_trains
 from astro_sim.synapse import CLEFT_RELEASE, SYNAPSE_EQUATIONS, SynapseParameters, release
 from astro_sim.tripartite_model import TripartiteModel
@@ -97,8 +96,8 @@ def simulate_tripartite(
         raise InputError("model", model, "either a model or its parameter sets")
     if backend not in (*BACKENDS, "scipy"):
         raise InputError("backend", backend, f"one of {', '.join(BACKENDS)}, scipy")
-    check_times(duration, dt, record_dt)
     model.check_step(dt)
+    check_times(duration, dt, record_dt)
     trains, rates = _trains(rate_hz, spike_times, train, trials, duration, dt, seed)
     template = micro_template(
         "tripartite",
@@ -184,14 +183,16 @@ def _run_brian2(
     with brian_target(backend, round(duration / dt), seed, "tripartite", trains.size, model.equations()):
         clock = b2.Clock(dt * b2.second)
         objects = tripartite_objects(model, trains, clock, COUNTERS, on_pre, namespace=model.namespace())
-        recorded = Rows(objects[0], RECORDED, record_dt, rows)
-        network = b2.Network(*objects, recorded.object)
+        recorded = Rows([(objects[0], RECORDED)], record_dt, rows)
+        network = b2.Network(*objects, *recorded.objects)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, objects[0], "C")
         recorded.finish()
 
 
 def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float, rows: Recorder) -> None:
+    from astro_sim.reference import solve_tripartite
+
     time: NDArray[np.float64] = np.linspace(0, duration, round(duration / record_dt) + 1)
     columns: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
     for number in range(trains.size):

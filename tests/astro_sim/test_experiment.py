@@ -1,10 +1,13 @@
 """`rmaat simulate`: what it writes, and the one line and exit code of what it refuses."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from astro_sim.errors import InputError
-from astro_sim.experiment import MACRO_PRESETS, Experiment
+from astro_sim.experiment import MACRO_PRESETS, MODELS, Experiment
 from astro_sim.recording import load_recording
 from rmaat.cli.app import main
 
@@ -48,6 +51,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--set", "tau_n=-1 s"], "tau_n"),
         (["--set", "tau_n=3 mV"], "tau_n"),
         (["--set", "n_cycles=0"], "n_cycles"),
+        (["--set", "n_neurons=100000000"], "n_neurons"),
         (["--set", "dt=1 s"], "dt"),
         (["--set", "nonsense=1"], "nonsense"),
         (["--set", "seed=3"], "--seed"),
@@ -61,6 +65,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--model", "ring", "--set", "shape=2.5"], "shape"),
         (["--model", "ring", "--set", "dt=1", "--set", "record_dt=1"], "dt"),
         (["--model", "network", "--set", "dt=100ms"], "dt"),
+        *((["--model", model, "--set", "dt=10s"], "dt: got 10.0") for model in MODELS),
         (["--model", "network", "--set", "astrocyte_dt=2s", "--set", "record_dt=2s"], "astrocyte_dt"),
         (["--set", "tau_n"], "--set"),
         (["--preset", "absent"], "demo"),
@@ -133,3 +138,14 @@ def test_every_model_runs_from_the_command_line(model, tmp_path):
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(InputError, match=r"^protocol: "):
         Experiment("macro", None, {"protocol": "chirp"}).run()
+
+
+def test_a_run_does_not_load_what_it_does_not_need(tmp_path):
+    """In a process of its own: Brian2's star import of pylab, its tests, xarray's cluster cost a third of the start."""
+    code = "import sys; from rmaat.cli.app import main\ntry: main(sys.argv[1:])\nfinally: print(sorted(sys.modules))"
+    words = ["simulate", "--model", "ring", "--set", "duration=1s", "--out", str(tmp_path / "a.nc")]
+    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True, timeout=240)
+    loaded = done.stdout.splitlines()[-1]
+    assert "'brian2'" in loaded and (tmp_path / "a.nc").exists()
+    for module in ("matplotlib.pyplot", "pylab", "_pytest", "distributed", "torch", "scipy.optimize"):
+        assert f"'{module}'" not in loaded

@@ -1,5 +1,8 @@
 """Protocols: the input they describe, their totals, and what they refuse."""
 
+import tracemalloc
+from collections import deque
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -154,3 +157,76 @@ def test_what_is_no_protocol_is_refused_in_one_line(make, field):
 def test_one_amplitude_stands_for_every_neuron():
     p = protocols.spike_times([[0.1], [0.2, 0.3], []], 10, 0.5)
     assert p.values.max(axis=0).tolist() == [0.5, 0.5, 0.0]
+
+
+def dense_means(p, dt):
+    """The mean over every step from the written-out edges: the integral of a staircase, by np.interp."""
+    edges = np.append(p.edges, p.duration)
+    grid = np.arange(round(p.duration / dt) + 1) * dt
+    integral = np.vstack([np.zeros(p.n_neurons), np.cumsum(p.values * np.diff(edges)[:, None], axis=0)])
+    return np.diff([np.interp(grid, edges, column) for column in integral.T], axis=1).T / dt
+
+
+@pytest.mark.parametrize("block", [4, 8])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: protocols.stp_cycles(8, 4.5, 1.3, [1.0, -0.5], jitter_s=2.0, seed=1),
+        lambda: protocols.poisson([30.0, 2.0], 9.0, [1.0, -0.5], pulse_s=0.37, seed=4),
+        lambda: protocols.spike_times([[0.1, 0.1, 2.0], [0.1, 8.99]], 9.0, 0.3, pulse_s=3.0),
+        lambda: protocols.ramp(9.0, [0.0, 1.0], [2.0, -1.0], resolution_s=0.21),
+        lambda: protocols.array(np.random.default_rng(0).normal(size=(90, 2)), 0.1),
+    ],
+)
+def test_blocks_are_the_whole_cut_in_pieces(make, block, monkeypatch):
+    """Blocks of a few values: chunks that pulses outlast, chunks shorter than a step. 1e-12."""
+    for module in ("protocols", "stimulus"):
+        monkeypatch.setattr(f"astro_sim.{module}.BLOCK_VALUES", block)
+    p = make()
+    assert len(list(p.blocks())) > 1
+    for dt in (0.05, 1.0):
+        assert p.step_means(dt) == pytest.approx(dense_means(p, dt), abs=1e-12)
+    starts, ends, values = zip(*p.pieces(), strict=True)
+    assert starts[0] == 0 and ends[-1] == p.duration and starts[1:] == ends[:-1]
+    middle = (np.array(starts) + np.array(ends)) / 2
+    assert p.at(middle) == pytest.approx(np.array(values), abs=0)
+
+
+def test_the_whole_does_not_depend_on_the_size_of_blocks(monkeypatch):
+    def cycles():
+        return protocols.stp_cycles(50, 4.5, 1.3, [1.0, 0.5], jitter_s=2.0, seed=1)
+
+    def spikes():
+        trains = np.random.default_rng(2).uniform(0, 9, (3, 40))
+        return protocols.spike_times(trains, 9.0, [1.0, 2.0, 3.0], pulse_s=0.5)
+
+    whole = [make() for make in (cycles, spikes)]
+    times = np.linspace(0, 9, 1001)
+    expected = [p.at(times) for p in whole]
+    monkeypatch.setattr("astro_sim.protocols.BLOCK_VALUES", 8)
+    for make, values in zip((cycles, spikes), expected, strict=True):
+        assert make().at(times) == pytest.approx(values, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda duration: protocols.stp_cycles(round(duration / 0.9), 0.9, 0.3, [1.0, 0.5, 0.2], jitter_s=0.5),
+        lambda duration: protocols.poisson([4.0, 1.0, 0.5], duration, 1.0),
+    ],
+)
+def test_memory_does_not_grow_with_the_protocol(make, monkeypatch):
+    """Ten times the length, the same peak: blocks of 1024 values, where 360 000 steps of three would be 9 MB."""
+    monkeypatch.setattr("astro_sim.protocols.BLOCK_VALUES", 1024)
+    peaks = []
+    for duration in (900.0, 9000.0):
+        tracemalloc.start()
+        try:
+            p = make(duration)
+            last = deque((step for step, _ in p.changes(0.025)), maxlen=1)[0]
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert last > 0.99 * duration / 0.025 - 2000
+    assert max(peaks) < 2**19
+    assert peaks[1] < 1.5 * peaks[0]

@@ -57,8 +57,13 @@ def test_paired_pulse_ratio_of_every_published_set(name: str) -> None:
 
 
 def test_paired_pulse_ratio_simulated() -> None:
-    first, second = releases(UNMODULATED, [0.1, 0.15])
-    assert second / first == pytest.approx(float(paired_pulse_ratio(UNMODULATED, 0.05)), rel=1e-10)
+    """Depressing and facilitating: exact (1e-10), and the oracle to its digits."""
+    low = ORACLES["paired_pulse_facilitating"]
+    for probability, ratio in ((0.6, ORACLES["paired_pulse"]["stimberg-2019"]), (low["probability"], low["ratio"])):
+        synapse = replace(UNMODULATED, U_0_star=probability)
+        first, second = releases(synapse, [0.1, 0.15])
+        assert second / first == pytest.approx(float(paired_pulse_ratio(synapse, 0.05)), rel=1e-10)
+        assert second / first == pytest.approx(ratio, abs=6e-4)
 
 
 def test_simulated_releases_follow_the_recursion_exactly() -> None:
