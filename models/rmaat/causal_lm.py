@@ -151,7 +151,7 @@ class Decoder:
         while tokens.shape[1]:
             room = self.model.config.segment_length - self.position
             piece, tokens = tokens[:, :room], tokens[:, room:]
-            features.append(self._resume(self.model.embed(piece, self.position)))
+            features.append(self._resume(self._embed(piece)))
             self.position += piece.shape[1]
             if self.position == self.model.config.segment_length:
                 self.memory = self._resume(self.scaled + self.write_identity)
@@ -164,8 +164,15 @@ class Decoder:
         memory = self.model.memory
         scale = memory.share(self.segments) if self.segments and memory.schedule else torch.ones(())
         self.scaled, self.position = memory.enter(self.memory, scale.to(self.memory)), 0
+        self.stem: list[Tensor] | None = None
         self.states: list[Any] = [None] * len(self.tables)
         self._resume(self.scaled + memory.identity)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x = self.model.embedding(tokens)
+        if self.model.stem is not None:
+            x, self.stem = self.model.stem.resume(x, self.stem)
+        return x + self.model.position[self.position : self.position + tokens.shape[1]]
 
     def _resume(self, x: Tensor) -> Tensor:
         if not x.shape[1]:

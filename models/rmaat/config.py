@@ -89,7 +89,7 @@ class RMAATConfig(BaseModel):
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
         if self.stem_ngrams > 1 and self.input_kind != "tokens":
             raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
-        for field in ("stem_layers", "stem_stride", "stem_ngrams"):
+        for field in ("stem_stride", "stem_ngrams"):
             if self.causal and getattr(self, field) != type(self).model_fields[field].default:
                 raise InputError(field, getattr(self, field), "its default, in a causal model")
         return self

@@ -55,7 +55,7 @@ class RMAATModel(Pretrained):
             self.embedding = nn.Linear(config.input_dim, config.dim)
         ngrams = config.dim, config.stem_ngrams, config.stem_buckets
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
-        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout
+        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout, config.causal
         self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         self.memory = Memory(
@@ -91,7 +91,7 @@ class RMAATModel(Pretrained):
         memory, features : Tensor
             (batch, memory_tokens, dim) and (batch, n, dim), n / stem_stride with a stem.
         """
-        tokens = self.embed(inputs, mask=mask)
+        tokens = self.embed(inputs, mask)
         count, n = memory.shape[1], tokens.shape[1]
         scaled = self.memory.enter(memory, factor[:, None, None])
         parts = [scaled + self.memory.identity, tokens]
@@ -112,14 +112,14 @@ class RMAATModel(Pretrained):
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
         self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
-    def embed(self, inputs: Tensor, start: int = 0, mask: Tensor | None = None) -> Tensor:
-        """Embedded tokens or features, through the stem, with the positions from `start` on, (batch, n, dim)."""
+    def embed(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
         x = self.embedding(inputs)
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)
         if self.stem is not None:
             x = self.stem(x, mask)
-        return x + self.position[start : start + x.shape[1]]
+        return x + self.position[: x.shape[1]]
 
     def places(self, mask: Tensor | None) -> Tensor | None:
         """Which places of the blocks hold tokens, where `mask` (batch, n) says which tokens exist."""

@@ -1,5 +1,7 @@
 """The language model: no look ahead, generation equal to the parallel pass, and it learns."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from astro_sim.errors import InputError
 from rmaat import RMAATConfig, RMAATForCausalLM
+from rmaat.causal_lm import Decoder
 from rmaat.peak_memory import PeakMemory
 
 SMALL = {"vocab_size": 16, "dim": 16, "segment_length": 8, "memory_tokens": 3, "causal": True}
@@ -15,6 +18,9 @@ MIXERS = {
     "softmax": {"mixer": "softmax", "retention": False},
     "ssm": {"mixer": "ssm", "memory_tokens": 0},
     "without-memory": {"memory_tokens": 0},
+    "stem": {"stem_layers": 2},
+    "softmax-stem": {"mixer": "softmax", "retention": False, "stem_layers": 3, "stem_kernel": 5},
+    "ssm-stem": {"mixer": "ssm", "memory_tokens": 0, "stem_layers": 1},
 }
 every_mixer = pytest.mark.parametrize("changes", MIXERS.values(), ids=MIXERS)
 
@@ -50,6 +56,20 @@ def test_greedy_generation_follows_the_parallel_logits(changes: dict, prompt: in
     assert torch.equal(text[:, prompt:], expected)
 
 
+@every_mixer
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.lists(st.integers(1, 30), max_size=6, unique=True))
+def test_features_fed_in_pieces_are_those_of_the_parallel_pass(changes: dict, cuts: list[int]) -> None:
+    """Pieces of one token and more, across the ends of segments; in float32, where the order of sums shows."""
+    model = language_model(**changes).float()
+    tokens = torch.randint(1, 16, (2, 31), generator=torch.Generator().manual_seed(len(cuts)))
+    with torch.no_grad():
+        decoder = Decoder(model.model, 2)
+        pieces = tokens.tensor_split(sorted(cuts), dim=1)
+        found = torch.cat([decoder.feed(piece) for piece in pieces], dim=1)
+        torch.testing.assert_close(model.head(found), model(tokens).logits, rtol=1e-5, atol=1e-5)
+
+
 def test_sampling_follows_the_model_and_top_k() -> None:
     model = language_model()
     generator = torch.Generator().manual_seed(0)
@@ -74,11 +94,12 @@ def test_loss_is_that_of_the_shifted_tokens_that_exist() -> None:
     torch.testing.assert_close(result.loss.double(), sum(rows) / (19 + 10), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("stem_layers", [0, 2])
 @pytest.mark.parametrize("every_k", [1, 2])
-def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int) -> None:
+def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int, stem_layers: int) -> None:
     found = []
     for backprop in ("amrb", "bptt"):
-        model = language_model(backprop=backprop, every_k=every_k, dropout=0.2)
+        model = language_model(backprop=backprop, every_k=every_k, dropout=0.2, stem_layers=stem_layers)
         tokens = torch.randint(1, 16, (2, 37), generator=torch.Generator().manual_seed(1))
         torch.manual_seed(2)
         model(tokens, None, tokens).loss.backward()
@@ -138,6 +159,14 @@ def test_it_learns_a_repeated_text() -> None:
         loss.backward()
         optimizer.step()
     assert loss < 0.5
+
+
+def test_a_saved_model_with_a_stem_comes_back(tmp_path: Path) -> None:
+    model, tokens = language_model(stem_layers=2).float(), torch.randint(1, 16, (2, 20))
+    model.save_pretrained(tmp_path)
+    again = RMAATForCausalLM.from_pretrained(tmp_path)
+    assert again.config == model.config
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits, rtol=0, atol=0)
 
 
 def test_only_causal_configurations() -> None:
