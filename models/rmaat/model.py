@@ -102,11 +102,20 @@ class RMAATModel(Pretrained):
         if places is not None:
             places = F.pad(places, (count, x.shape[1] - count - n), value=True)
         for block, table in zip(self.blocks, tables, strict=True):
-            x = block(x, table, places)
+            x = block(x, self._rows(table, count + n), places)
         new = x[:, x.shape[1] - count :] if self.memory.write_identity is not None else x[:, :count]
         if mask is not None:
             new = torch.where(mask.any(1)[:, None, None], new, memory)
         return new, x[:, count : count + n]
+
+    def _rows(self, table: Tensor | None, read: int) -> Tensor | None:
+        """phi(R) of a segment with `read` places before the memory's write places, whose rows are the last ones.
+
+        So a short segment is what it is with padding.
+        """
+        if table is None or self.memory.write_identity is None:
+            return table
+        return torch.cat([table[:, :read], table[:, self.config.token_places + self.config.memory_tokens :]], dim=1)
 
     def compile_step(self, **options: Any) -> None:
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""

@@ -23,9 +23,10 @@ def model(**changes: object) -> RMAATForSequenceClassification:
     return RMAATForSequenceClassification(RMAATConfig(**SMALL | changes)).double()
 
 
-def test_padding_changes_nothing() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_changes_nothing(causal: bool) -> None:
     """Each sample alone, cut to its length, gives what it gives in the padded batch."""
-    classifier = model()
+    classifier = model(causal=causal)
     together = classifier(INPUTS, LENGTHS).logits
     noise = torch.where(torch.arange(29) < LENGTHS[:, None], INPUTS, 7)
     torch.testing.assert_close(classifier(noise, LENGTHS).logits, together, rtol=0, atol=1e-12)
