@@ -161,15 +161,15 @@ class RMAATModel(Pretrained):
             What is to be compared with the features, (batch, length, ...): cut like the inputs, the fourth
             argument of `reduce`.
         """
+        self.check(inputs)
         batch, length = inputs.shape[:2]
-        self._check(inputs)
         size = self.config.segment_length
         pieces = inputs.split(size, dim=1)
         if lengths is None:
             segments = torch.full((batch,), len(pieces), device=inputs.device)
             masks: tuple[Tensor | None, ...] = (None,) * len(pieces)
         else:
-            lengths = self._checked_lengths(lengths.to(inputs.device), length)
+            lengths = self._checked_lengths(lengths.to(inputs.device), batch, length)
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
@@ -202,14 +202,17 @@ class RMAATModel(Pretrained):
         )
         return Readout(outputs, memory, retention)
 
-    def _check(self, inputs: Tensor) -> None:
+    def check(self, inputs: Tensor) -> None:
+        """Refuse inputs of another shape than the model reads."""
         tokens = self.config.input_kind != "features"
         if inputs.dim() != (2 if tokens else 3) or inputs.shape[1] == 0:
             allowed = "(batch, length >= 1)" if tokens else f"(batch, length >= 1, {self.config.input_dim})"
             raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")
 
     @staticmethod
-    def _checked_lengths(lengths: Tensor, length: int) -> Tensor:
+    def _checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
+        if lengths.shape != (batch,) or lengths.is_floating_point():
+            raise InputError("lengths", lengths.tolist(), f"{batch} whole numbers, one a sample")
         if lengths.min() < 1 or lengths.max() > length:
             raise InputError("lengths", lengths.tolist(), f"values from 1 to {length}")
         return lengths

@@ -161,6 +161,35 @@ def test_it_learns_a_repeated_text() -> None:
     assert loss < 0.5
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": torch.ones(2, 0, dtype=torch.long)}, r"inputs: got \(2, 0\)"),
+        ({"new_tokens": -1}, "new_tokens: got -1, expected at least 0"),
+        ({"temperature": -1.0}, "temperature: got -1.0"),
+        ({"temperature": float("nan")}, "temperature: got nan"),
+        ({"top_k": 0}, "top_k: got 0, expected at least 1"),
+    ],
+)
+def test_impossible_generation_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        language_model().generate(**{"prompt": torch.ones(1, 3, dtype=torch.long), "new_tokens": 2} | arguments)
+
+
+def test_generation_leaves_the_mode_as_it_was() -> None:
+    """Also when it ends in an error, here of a token that has no embedding."""
+    model = language_model(dropout=0.5)
+    assert model.training
+    with pytest.raises(IndexError):
+        model.generate(torch.full((1, 3), 99), 2)
+    assert model.training
+
+
+def test_labels_of_another_shape_are_refused() -> None:
+    with pytest.raises(InputError, match=r"labels: got \(2, 4\), expected the shape of the inputs, \(2, 5\)"):
+        language_model()(torch.ones(2, 5, dtype=torch.long), None, torch.ones(2, 4, dtype=torch.long))
+
+
 def test_a_saved_model_with_a_stem_comes_back(tmp_path: Path) -> None:
     model, tokens = language_model(stem_layers=2).float(), torch.randint(1, 16, (2, 20))
     model.save_pretrained(tmp_path)

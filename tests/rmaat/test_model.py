@@ -203,6 +203,17 @@ def test_impossible_lengths(lengths: list[int]) -> None:
         model()(INPUTS, torch.tensor(lengths))
 
 
+@pytest.mark.parametrize("lengths", [[29], [29, 8, 17, 3], [29.0, 8.0, 17.0]])
+def test_lengths_are_one_whole_number_a_sample(lengths: list[float]) -> None:
+    with pytest.raises(InputError, match=r"lengths: got .*, expected 3 whole numbers"):
+        model()(INPUTS, torch.tensor(lengths))
+
+
+def test_inputs_of_one_dimension_are_refused() -> None:
+    with pytest.raises(InputError, match=r"inputs: got \(29,\)"):
+        model()(INPUTS[0])
+
+
 def test_wrong_shapes() -> None:
     with pytest.raises(InputError, match="inputs"):
         model()(INPUTS[..., None])
