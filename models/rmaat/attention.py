@@ -56,15 +56,15 @@ class AstromorphicAttention(nn.Module):
 
     For one head and one segment of N places, with phi = elu + 1::
 
-        write   H = (phi(K) + phi(R))^T V / m         neuronal and astrocytic Hebbian weights
+        write   H = (phi(K) + phi(R))^T V / (w m)     neuronal and astrocytic Hebbian weights
                 g = (sum_t phi(k_t) / m)^alpha        presynaptic plasticity
         read    C = phi(Q) g^T,  P = 1 / C
                 L = diag(P) phi(Q) H + X
         with    R = M^T (M r M^T),  r_ij = exp(-|i - j| scale)
 
-    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places`: with it the
-    output is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the
-    causal form the sums of a place's H and g end with that place.
+    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places` and w the number of
+    `writers`, 2 with R and 1 without: with them the read is of the size of V whatever alpha is, and alpha = 1
+    without R is ordinary linear attention. In the causal form the sums of a place's H and g end with that place.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ class AstromorphicAttention(nn.Module):
         super().__init__()
         self.heads, self.head_dim, self.places = heads, dim // heads, places
         self.kernel, self.causal = kernel, causal
+        self.writers = 1 if kernel is None else 2
         self.presynaptic = alpha is not None
         self.response = alpha if isinstance(alpha, nn.Module) else None
         if isinstance(alpha, float):
@@ -138,7 +139,7 @@ class AstromorphicAttention(nn.Module):
         if self.causal:
             return self.resume(x, None, table, mask)[0]
         q, k, v, write = self._project(x, table, mask, 0)
-        read = q @ (write.mT @ v / self.places)
+        read = q @ (write.mT @ v / (self.writers * self.places))
         if not self.presynaptic:
             return _add(x, read, None)
         g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
@@ -167,7 +168,7 @@ class AstromorphicAttention(nn.Module):
         carried = torch.zeros_like(written[:, :, 0]) if state is None else state.weights
         weights = torch.cat([carried.unsqueeze(2), written + carried.unsqueeze(2)], dim=2)
         read = qs @ weights[:, :, :-1].to(q.dtype) + (qs @ writes.mT).tril() @ vs
-        read = read.flatten(2, 3)[:, :, :n] / self.places
+        read = read.flatten(2, 3)[:, :, :n] / (self.writers * self.places)
         activity = _existing(k, mask).cumsum(2, dtype=_accumulator(k))
         if state is not None:
             activity = activity + state.activity

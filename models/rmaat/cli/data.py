@@ -14,19 +14,24 @@ TaskArgument = Annotated[str, typer.Argument(help="listops, text, retrieval, ima
 def prepare(
     task: TaskArgument,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder or archive in the official layout; else downloaded.")
+        Path | None, typer.Option("--folder", help="Folder or archive in the official layout; else downloaded or generated.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
+    train: Annotated[int, typer.Option("--train", min=1, help="Training examples to generate.")] = 20_000,
+    validation: Annotated[int, typer.Option("--validation", min=1, help="Validation examples to generate.")] = 1_000,
+    test: Annotated[int, typer.Option("--test", min=1, help="Test examples to generate.")] = 2_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of generated examples.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Where the cache goes; else data/TASK.")] = None,
 ) -> None:
-    """Read a data set once and keep it as memory-mapped arrays."""
+    """Read or generate a data set once and keep it as memory-mapped arrays."""
     from rich.console import Console
 
     from rmaat.data import tasks
 
     out = out or tasks.default_folder(task)
     with Console().status(f"reading {folder or task}"):
-        splits = tasks.prepare(task, folder, source, out)
+        sizes = {"train": train, "validation": validation, "test": test}
+        splits = tasks.prepare(task, folder, source, out, sizes, seed)
     for name, data in splits.items():
         print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")
     print(f"cache: {out}")

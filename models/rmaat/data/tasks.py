@@ -128,14 +128,34 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
     return {split: splits[split] for split in SPLITS}
 
 
-def prepare(name: str, path: Path | None, source: str | None, out: Path) -> dict[str, Sequences]:
-    """Read (or download and read) a task's data and write its memory-mapped cache to ``out/<split>``."""
+def prepare(
+    name: str, path: Path | None, source: str | None, out: Path, sizes: dict[str, int] | None = None, seed: int = 0
+) -> dict[str, Sequences]:
+    """Read, download or generate a task's data and write its memory-mapped cache to ``out/<split>``.
+
+    Parameters
+    ----------
+    path : path, optional
+        Folder or archive in the official layout; None: the official download, or generated examples.
+    sizes : dict, optional
+        Examples of each split that are generated, with `seed`.
+
+    Raises
+    ------
+    InputError
+        If the data are missing or damaged; the cache is then not written.
+    """
     task = find_task(name)
-    if path is None:
-        if task.download is None:
-            raise InputError("--folder", None, f"a folder or archive in the layout {task.layout}")
-        path = fetch(task.download, out.parent / "downloads")
-    splits = read_layout(name, path, source)
+    if path is None and task.generate and sizes:
+        splits = _drawn(task, sizes, seed)
+        for data in splits.values():
+            data.about.update(task=name, source=f"generated, seed {seed}")
+    else:
+        if path is None:
+            if task.download is None:
+                raise InputError("--folder", None, f"a folder or archive in the layout {task.layout}")
+            path = fetch(task.download, out.parent / "downloads")
+        splits = read_layout(name, path, source)
     with replacing(out) as room:
         room.mkdir()
         for split, data in splits.items():
@@ -166,8 +186,12 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     if task.generate is None:
         raise InputError("data", str(folder), f"a cache made by `rmaat data prepare {name}`, or --set data.folder")
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    drawn = {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
-    return Splits(**drawn, stages=stages)
+    return Splits(**_drawn(task, sizes, seed), stages=stages)
+
+
+def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]:
+    assert task.generate is not None
+    return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
 
 
 def _stage(task: Task, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
