@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", type=Path)
     parser.add_argument("--models", nargs="+", default=["rmaat", "rmt", "linear", "at", "transformer", "ssm"])
-    parser.add_argument("--stems", type=int, nargs="+", default=[0, 2], help="layers of the stem")
+    parser.add_argument("--stems", type=int, nargs="+", default=[2, 0], help="layers of the stem")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--segment-length", type=int, default=64)
@@ -118,16 +118,13 @@ def main() -> None:
     held_out = len(ids) // 10
     training, (validation, test) = ids[:-held_out], ids[-held_out:].chunk(2)
     tested = characters[-len(test) :][: options.windows * options.length]
-    floors = ngram_bits(characters[: -len(test)], tested, 6)
+    floors = ngram_bits(characters[:-held_out], tested, 6)
     print(*(f"{n}-gram {bits:.3f}" for n, bits in enumerate(floors, 1)), flush=True)
     sizes = {name: getattr(options, name) for name in ("dim", "layers", "segment_length", "memory_tokens")}
     settings = {key: str(value) for key, value in vars(options).items()}
-    made = {
-        (name, stem): matched(name, options.length, vocab_size=len(alphabet) + 1, stem_layers=stem, **sizes)
-        for name, stem in product(options.models, options.stems)
-    }
     rows: list[dict[str, Any]] = []
-    for seed, ((name, stem), config) in product(range(options.seeds), made.items()):
+    for stem, seed, name in product(options.stems, range(options.seeds), options.models):
+        config = matched(name, options.length, vocab_size=len(alphabet) + 1, stem_layers=stem, **sizes)
         for rate in options.learning_rates if seed == 0 else [chosen(rows, name, stem)]:
             start = time.process_time()
             model = train(config, training, options, rate, seed)
@@ -135,7 +132,7 @@ def main() -> None:
             row = {"model": name, "stem": stem, "learning_rate": rate, "seed": seed, "parameters": parameters(model)}
             rows.append(row | {"validation": bits[0], "test": bits[1], "cpu_s": time.process_time() - start})
             print(rows[-1], flush=True)
-            cells = [summary(rows, *cell) for cell in made if any((r["model"], r["stem"]) == cell for r in rows)]
+            cells = [summary(rows, *cell) for cell in dict.fromkeys((row["model"], row["stem"]) for row in rows)]
             write_json(options.out, settings=settings, ngrams=floors, rows=rows, cells=cells)
     for cell in cells:
         print(cell)
