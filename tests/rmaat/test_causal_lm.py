@@ -122,6 +122,20 @@ def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int, stem_layers
         assert (found[0][name] - gradient).abs().max() <= 1e-10 * gradient.abs().max(), name
 
 
+def test_tied_weights_get_their_gradient_once_and_are_saved(tmp_path: Path) -> None:
+    """The head reads with the embedding's own matrix, which AMRB meets under two names."""
+    tokens, found = torch.randint(1, 16, (2, 37), generator=torch.Generator().manual_seed(1)), []
+    for backprop in ("amrb", "bptt"):
+        model = language_model(backprop=backprop)
+        model.head.weight = model.model.embedding.weight
+        model(tokens, None, tokens).loss.backward()
+        found.append(model.head.weight.grad)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-10 * found[1].abs().max())
+    model.float().save_pretrained(tmp_path)
+    again = RMAATForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("length", [1, 12])
 def test_one_token_has_no_loss(length: int) -> None:
     """Nothing follows it: the mean over no token is 0, and its gradients are finite."""
