@@ -4,11 +4,12 @@ Every model, without and with the causal convolutional stem, is trained on the s
 tenths of the text; the width of its feed-forward network makes its parameters as many as RMAAT's. The first half
 of the last tenth chooses its learning rate, on seed 0; the second half gives its bits per character over all
 seeds. All models are trained by BPTT (AMRB gives the same gradients at less memory and more time). Beside them
-stand the bits of n-gram models counted on the same text.
+stand the bits of n-gram models counted on the same text. Runs that stand in the JSON already are not run again.
 Run ``python benchmarks/char_lm.py TEXT --out runs/bench/char_lm.json``.
 """
 
 import argparse
+import json
 import math
 import statistics
 import time
@@ -120,22 +121,37 @@ def main() -> None:
     tested = characters[-len(test) :][: options.windows * options.length]
     floors = ngram_bits(characters[:-held_out], tested, 6)
     print(*(f"{n}-gram {bits:.3f}" for n, bits in enumerate(floors, 1)), flush=True)
-    sizes = {name: getattr(options, name) for name in ("dim", "layers", "segment_length", "memory_tokens")}
-    settings = {key: str(value) for key, value in vars(options).items()}
-    rows: list[dict[str, Any]] = []
+    sizes: dict[str, Any] = {
+        name: getattr(options, name) for name in ("dim", "layers", "segment_length", "memory_tokens")
+    }
+    settings = {name: getattr(options, name) for name in ("length", "batch", "steps", "windows")} | sizes
+    settings |= {"text": options.text.name}
+    rows = finished(options.out, settings)
     for stem, seed, name in product(options.stems, range(options.seeds), options.models):
         config = matched(name, options.length, vocab_size=len(alphabet) + 1, stem_layers=stem, **sizes)
         for rate in options.learning_rates if seed == 0 else [chosen(rows, name, stem)]:
+            run = {"model": name, "stem": stem, "learning_rate": rate, "seed": seed}
+            if any(run.items() <= row.items() for row in rows):
+                continue
             start = time.process_time()
             model = train(config, training, options, rate, seed)
             bits = [bits_per_character(model, part, options.length, options.windows) for part in (validation, test)]
-            row = {"model": name, "stem": stem, "learning_rate": rate, "seed": seed, "parameters": parameters(model)}
-            rows.append(row | {"validation": bits[0], "test": bits[1], "cpu_s": time.process_time() - start})
+            run |= {"parameters": parameters(model), "validation": bits[0], "test": bits[1]}
+            rows.append(run | {"cpu_s": time.process_time() - start})
             print(rows[-1], flush=True)
             cells = [summary(rows, *cell) for cell in dict.fromkeys((row["model"], row["stem"]) for row in rows)]
             write_json(options.out, settings=settings, ngrams=floors, rows=rows, cells=cells)
-    for cell in cells:
-        print(cell)
+            print(cells[-1], flush=True)
+
+
+def finished(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs that an earlier call with the same settings left in `path`."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["settings"] != settings:
+        raise SystemExit(f"{path} holds runs with other settings: {found['settings']}")
+    return list(found["rows"])
 
 
 def chosen(rows: list[dict[str, Any]], name: str, stem: int) -> float:
