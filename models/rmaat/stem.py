@@ -83,7 +83,7 @@ class ConvolutionalStem(nn.Module):
 
     def __init__(self, dim: int, layers: int, kernel: int, stride: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
-        self.stride, self.dropout, self.causal = stride, dropout, causal
+        self.kernel, self.stride, self.dropout, self.causal = kernel, stride, dropout, causal
         self.merge = nn.Linear(stride * dim, dim) if stride > 1 else None
         self.convolutions = nn.ModuleList(
             nn.Conv1d(dim, dim, kernel, padding=0 if causal else "same", dilation=2**i) for i in range(layers)
@@ -116,7 +116,7 @@ class ConvolutionalStem(nn.Module):
         """
         n, after = x.shape[1], []
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            reach = (convolution.kernel_size[0] - 1) * convolution.dilation[0]
+            reach = (self.kernel - 1) * 2**i
             seen = F.pad(x, (0, 0, reach, 0)) if state is None else torch.cat([state[i], x], dim=1)
             after.append(seen[:, n:])
             x = norm(x + self._response(convolution, seen))
