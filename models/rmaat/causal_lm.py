@@ -160,6 +160,7 @@ class Decoder:
         self.write_identity = model.memory.write_identity
         self.memory = model.memory.initial.expand(batch, -1, -1)
         self.segments = 0
+        self.stem: list[Tensor] | None = None
         self._open()
 
     def feed(self, tokens: Tensor) -> Tensor:
@@ -181,7 +182,6 @@ class Decoder:
         memory = self.model.memory
         scale = memory.share(self.segments) if self.segments and memory.schedule else torch.ones(())
         self.scaled, self.position = memory.enter(self.memory, scale.to(self.memory)), 0
-        self.stem: list[Tensor] | None = None
         self.states: list[Any] = [None] * len(self.tables)
         self._resume(self.scaled + memory.identity)
 

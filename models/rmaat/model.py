@@ -57,6 +57,7 @@ class RMAATModel(Pretrained):
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
         sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout, config.causal
         self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
+        self.reach = self.stem.reach if self.stem is not None and config.causal else 0  # tokens seen before a segment
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         self.memory = Memory(
             config.memory_tokens,
@@ -69,7 +70,13 @@ class RMAATModel(Pretrained):
         self.blocks: Any = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
     def step(
-        self, memory: Tensor, factor: Tensor, inputs: Tensor, mask: Tensor | None, *tables: Tensor | None
+        self,
+        memory: Tensor,
+        factor: Tensor,
+        inputs: Tensor,
+        mask: Tensor | None,
+        *tables: Tensor | None,
+        before: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read one segment.
 
@@ -85,13 +92,15 @@ class RMAATModel(Pretrained):
             True at tokens that exist, (batch, n). A sample without any keeps its memory.
         *tables : Tensor or None
             `AstromorphicAttention.astrocytic_table()` of each block.
+        before : Tensor, optional
+            The last inputs before the segment, `reach` of them at most, for a causal stem.
 
         Returns
         -------
         memory, features : Tensor
             (batch, memory_tokens, dim) and (batch, n, dim), n / stem_stride with a stem.
         """
-        tokens = self.embed(inputs, mask)
+        tokens = self.embed(inputs, mask, before)
         count, n = memory.shape[1], tokens.shape[1]
         scaled = self.memory.enter(memory, factor[:, None, None])
         parts = [scaled + self.memory.identity, tokens]
@@ -121,13 +130,15 @@ class RMAATModel(Pretrained):
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
         self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
-    def embed(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def embed(self, inputs: Tensor, mask: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
-        x = self.embedding(inputs)
+        x = self.embedding(inputs if before is None else torch.cat([before, inputs], dim=1))
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)
         if self.stem is not None:
             x = self.stem(x, mask)
+        if before is not None:
+            x = x[:, before.shape[1] :]
         return x + self.position[: x.shape[1]]
 
     def places(self, mask: Tensor | None) -> Tensor | None:
@@ -173,6 +184,8 @@ class RMAATModel(Pretrained):
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
+        starts = range(0, length, size)
+        befores = [inputs[:, max(0, s - self.reach) : s] if self.reach and s else None for s in starts]
         wanted = (None,) * len(pieces) if targets is None else targets.split(size, dim=1)
         retention = self.memory.shares(segments, len(pieces))
         factors = self.memory.factors(retention)
@@ -183,15 +196,16 @@ class RMAATModel(Pretrained):
             some: Tensor,
             mask: Tensor | None,
             target: Tensor | None,
+            before: Tensor | None,
             *shared: Tensor | None,
         ) -> tuple[Tensor, Tensor]:
-            memory, features = self.step(memory, factor, some, mask, *shared)
+            memory, features = self.step(memory, factor, some, mask, *shared, before=before)
             if reduce is None:
                 return memory, features
             compared = () if target is None else (target,)
             return memory, reduce(memory, features, self.places(mask), *compared)
 
-        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, strict=True))
+        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, befores, strict=True))
         memory, outputs = recur(
             step,
             self.memory.initial.expand(batch, -1, -1),

@@ -62,10 +62,11 @@ class ConvolutionalStem(nn.Module):
 
     y_j = W [x_{js} ; ... ; x_{js + s - 1}] for s = stride > 1, then layer by layer
     y <- LN(y + relu(W_i * y)), W_i a convolution of `kernel` places that lie 2^i apart, so that L layers see
-    (kernel - 1)(2^L - 1) + 1 places. A segment sees nothing beyond its ends: the memory stays all that passes
-    from one to the next. Tokens that do not exist count as zeros.
+    (kernel - 1)(2^L - 1) + 1 places. Tokens that do not exist count as zeros.
 
-    W_i is centred, or in the causal form ends at its place: (W_i * y)_j = b_i + sum_k W_ik y_{j - k 2^i}, k >= 0.
+    W_i is centred, and a segment sees nothing beyond its ends: the memory stays all that passes from one to the
+    next. In the causal form it ends at its place, (W_i * y)_j = b_i + sum_k W_ik y_{j - k 2^i} with k >= 0, and
+    the `reach` tokens before a segment are seen too: cutting a sequence does not change what a token looks like.
 
     Parameters
     ----------
@@ -78,12 +79,18 @@ class ConvolutionalStem(nn.Module):
     causal : bool
         Let a place see itself and the places before it only.
 
+    Attributes
+    ----------
+    reach : int
+        Places before a place that it sees in the causal form, (kernel - 1)(2^L - 1).
+
     Source: the doubling dilations are those of CDIL-CNN, arXiv 2201.02143.
     """
 
     def __init__(self, dim: int, layers: int, kernel: int, stride: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
         self.kernel, self.stride, self.dropout, self.causal = kernel, stride, dropout, causal
+        self.reach = (kernel - 1) * (2**layers - 1)
         self.merge = nn.Linear(stride * dim, dim) if stride > 1 else None
         self.convolutions = nn.ModuleList(
             nn.Conv1d(dim, dim, kernel, padding=0 if causal else "same", dilation=2**i) for i in range(layers)
@@ -105,14 +112,14 @@ class ConvolutionalStem(nn.Module):
         return x
 
     def resume(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
-        """The causal form on the next n places of a segment.
+        """The causal form on the next n places of a sequence.
 
         Parameters
         ----------
         x : Tensor
             (batch, n, dim).
         state : list of Tensor, optional
-            What each convolution saw last, (batch, (kernel - 1) 2^i, dim); None at the start of a segment.
+            What each convolution saw last, (batch, (kernel - 1) 2^i, dim); None at the start of the sequence.
         """
         n, after = x.shape[1], []
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):

@@ -18,7 +18,7 @@ MIXERS = {
     "softmax": {"mixer": "softmax", "retention": False},
     "ssm": {"mixer": "ssm", "memory_tokens": 0},
     "without-memory": {"memory_tokens": 0},
-    "stem": {"stem_layers": 2},
+    "stem": {"stem_layers": 3},
     "softmax-stem": {"mixer": "softmax", "retention": False, "stem_layers": 3, "stem_kernel": 5},
     "ssm-stem": {"mixer": "ssm", "memory_tokens": 0, "stem_layers": 1},
 }
@@ -108,7 +108,7 @@ def test_loss_is_that_of_the_shifted_tokens_that_exist() -> None:
     torch.testing.assert_close(result.loss.double(), sum(rows) / (19 + 10), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("stem_layers", [0, 2])
+@pytest.mark.parametrize("stem_layers", [0, 3])
 @pytest.mark.parametrize("every_k", [1, 2])
 def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int, stem_layers: int) -> None:
     found = []

@@ -140,6 +140,26 @@ def test_causal_stem_is_its_equation() -> None:
     torch.testing.assert_close(found, y, rtol=0, atol=1e-12)
 
 
+def test_causal_stem_does_not_see_where_segments_end() -> None:
+    """Segments shorter than its reach of 14: every piece with what stands before it, against the whole sequence."""
+    net = model(causal=True, stem_stride=1, stem_layers=3, segment_length=5).model
+    assert net.reach == 14
+    seen: list[torch.Tensor] = []
+    net.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:-3]))
+    net(INPUTS)
+    whole = net.stem(net.embedding(INPUTS))
+    for piece, found in zip(whole.split(5, dim=1), seen, strict=True):
+        torch.testing.assert_close(found, piece + net.position[: piece.shape[1]], rtol=0, atol=1e-12)
+
+
+def test_stream_of_a_causal_stem_is_the_offline_pass() -> None:
+    classifier = model(causal=True, stem_stride=1, stem_layers=3, segment_length=5).eval()
+    stream = classifier.stream(3)
+    for piece in INPUTS.split(5, dim=1):
+        last = stream.feed(piece)
+    torch.testing.assert_close(last, classifier(INPUTS).logits, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
