@@ -1,15 +1,19 @@
-"""Character language model: bits per character of RMAAT and its baselines at equal steps and near-equal parameters.
+"""Character language model: bits per character of RMAAT and its baselines at equal steps and parameters.
 
-Every model is trained at every learning rate on the same windows of the first nine tenths of the text; the first
-half of the last tenth chooses a model's learning rate, the second half gives its bits per character. All models
-are trained by BPTT (AMRB gives the same gradients at less memory and more time).
+Every model, without and with the causal convolutional stem, is trained on the same windows of the first nine
+tenths of the text; the width of its feed-forward network makes its parameters as many as RMAAT's. The first half
+of the last tenth chooses its learning rate, on seed 0; the second half gives its bits per character over all
+seeds. All models are trained by BPTT (AMRB gives the same gradients at less memory and more time). Beside them
+stand the bits of n-gram models counted on the same text. Runs that stand in the JSON already are not run again.
 Run ``python benchmarks/char_lm.py TEXT --out runs/bench/char_lm.json``.
 """
 
 import argparse
+import json
 import math
 import statistics
 import time
+from collections import Counter
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,10 +24,18 @@ from measure import write_json
 from rmaat import RMAATConfig, RMAATForCausalLM, baseline_config
 
 
-def configs(names: list[str], vocab: int, length: int, **sizes: int) -> dict[str, RMAATConfig]:
-    """One causal configuration a model; `sizes` are fields of `RMAATConfig`."""
-    common: dict[str, Any] = {"vocab_size": vocab, "layers": 2, "heads": 4, "causal": True, "backprop": "bptt"}
-    return {name: baseline_config(name, length, **common | sizes) for name in names}
+def matched(name: str, length: int, **fields: Any) -> RMAATConfig:
+    """A causal baseline whose feed-forward network is as wide as makes its parameters those of RMAAT."""
+    common: dict[str, Any] = {"heads": 4, "causal": True, "backprop": "bptt"}
+    config, target = (baseline_config(model, length, **common | fields) for model in (name, "rmaat"))
+    missing = parameters(RMAATForCausalLM(target)) - parameters(RMAATForCausalLM(config))
+    hidden = missing / (config.layers * (2 * config.dim + 1))  # weights of one hidden unit in every layer
+    return config.model_copy(update={"ffn_dim": 4 * config.dim + round(hidden)})
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def train(
@@ -56,19 +68,46 @@ def bits_per_character(model: RMAATForCausalLM, text: torch.Tensor, length: int,
     return float(torch.stack(losses).mean() / math.log(2))
 
 
+def ngram_bits(text: str, held_out: str, longest: int) -> list[float]:
+    """Bits per character of `held_out` under n-gram models of `text`, n = 1 .. `longest`.
+
+    p_n(c | h) = (N(hc) + D(h) p_{n-1}(c | h')) / (N(h) + D(h)) with N counts, D(h) the number of different
+    characters that follow h, h' without its first character, p_0 uniform.
+
+    Source: Witten and Bell 1991, interpolated.
+    """
+    likelihood = [1 / len(set(text + held_out))] * len(held_out)
+    bits = []
+    for before in range(longest):
+        counts = Counter(text[i : i + before + 1] for i in range(len(text) - before))
+        seen, follow = Counter[str](), Counter[str]()
+        for gram, count in counts.items():
+            seen[gram[:-1]] += count
+            follow[gram[:-1]] += 1
+        context = text[len(text) - before :] + held_out
+        for i in range(len(held_out)):
+            gram = context[i : i + before + 1]
+            if followers := follow[gram[:-1]]:
+                likelihood[i] = (counts[gram] + followers * likelihood[i]) / (seen[gram[:-1]] + followers)
+        bits.append(-statistics.fmean(map(math.log2, likelihood)))
+    return bits
+
+
 def main() -> None:
     """Train every model on the same windows and write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", type=Path)
-    parser.add_argument("--models", nargs="+", default=["rmaat", "linear", "rmt"])
+    parser.add_argument("--models", nargs="+", default=["rmaat", "rmt", "linear", "at", "transformer", "ssm"])
+    parser.add_argument("--stems", type=int, nargs="+", default=[2, 0], help="layers of the stem")
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--segment-length", type=int, default=16)
-    parser.add_argument("--memory-tokens", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--segment-length", type=int, default=64)
+    parser.add_argument("--memory-tokens", type=int, default=8)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--learning-rates", type=float, nargs="+", default=[8e-3, 1.1e-2, 1.6e-2])
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[8e-3, 1.6e-2])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/char_lm.json"))
@@ -78,35 +117,58 @@ def main() -> None:
     alphabet = {character: i for i, character in enumerate(sorted(set(characters)), 1)}
     ids = torch.tensor([alphabet[character] for character in characters])
     held_out = len(ids) // 10
-    sizes = {name: getattr(options, name) for name in ("dim", "segment_length", "memory_tokens")}
-    made = configs(options.models, len(alphabet) + 1, options.length, **sizes)
-    settings = {key: str(value) for key, value in vars(options).items()}
-    rows: list[dict[str, Any]] = []
-    for seed, (name, config), rate in product(range(options.seeds), made.items(), options.learning_rates):
-        start = time.process_time()
-        model = train(config, ids[:-held_out], options, rate, seed)
-        validation, test = (
-            bits_per_character(model, part, options.length, options.windows) for part in ids[-held_out:].chunk(2)
-        )
-        parameters = sum(p.numel() for p in model.parameters())
-        used = time.process_time() - start
-        row = {"model": name, "seed": seed, "learning_rate": rate, "validation": validation, "test": test}
-        rows.append(row | {"parameters": parameters, "cpu_s": used})
-        print(rows[-1], flush=True)
-        write_json(options.out, settings=settings, rows=rows, chosen=chosen(rows))
-    for name, best in chosen(rows).items():
-        print(f"{name:12s} {best['test']:.3f} bits per character at learning rate {best['learning_rate']}")
+    training, (validation, test) = ids[:-held_out], ids[-held_out:].chunk(2)
+    tested = characters[-len(test) :][: options.windows * options.length]
+    floors = ngram_bits(characters[:-held_out], tested, 6)
+    print(*(f"{n}-gram {bits:.3f}" for n, bits in enumerate(floors, 1)), flush=True)
+    sizes: dict[str, Any] = {
+        name: getattr(options, name) for name in ("dim", "layers", "segment_length", "memory_tokens")
+    }
+    settings = {name: getattr(options, name) for name in ("length", "batch", "steps", "windows")} | sizes
+    settings |= {"text": options.text.name}
+    rows = finished(options.out, settings)
+    for stem, seed, name in product(options.stems, range(options.seeds), options.models):
+        config = matched(name, options.length, vocab_size=len(alphabet) + 1, stem_layers=stem, **sizes)
+        for rate in options.learning_rates if seed == 0 else [chosen(rows, name, stem)]:
+            run = {"model": name, "stem": stem, "learning_rate": rate, "seed": seed}
+            if any(run.items() <= row.items() for row in rows):
+                continue
+            start = time.process_time()
+            model = train(config, training, options, rate, seed)
+            bits = [bits_per_character(model, part, options.length, options.windows) for part in (validation, test)]
+            run |= {"parameters": parameters(model), "validation": bits[0], "test": bits[1]}
+            rows.append(run | {"cpu_s": time.process_time() - start})
+            print(rows[-1], flush=True)
+            cells = [summary(rows, *cell) for cell in dict.fromkeys((row["model"], row["stem"]) for row in rows)]
+            write_json(options.out, settings=settings, ngrams=floors, rows=rows, cells=cells)
+            print(cells[-1], flush=True)
 
 
-def chosen(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """For each model the learning rate with the least mean validation bits, and its mean test bits over seeds."""
-    found: dict[str, dict[str, float]] = {}
-    for model, rate in {(row["model"], row["learning_rate"]): None for row in rows}:
-        runs = [row for row in rows if (row["model"], row["learning_rate"]) == (model, rate)]
-        mean = {part: statistics.mean(row[part] for row in runs) for part in ("validation", "test")}
-        if model not in found or mean["validation"] < found[model]["validation"]:
-            found[model] = {"learning_rate": rate, **mean}
-    return found
+def finished(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs that an earlier call with the same settings left in `path`."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["settings"] != settings:
+        raise SystemExit(f"{path} holds runs with other settings: {found['settings']}")
+    return list(found["rows"])
+
+
+def chosen(rows: list[dict[str, Any]], name: str, stem: int) -> float:
+    """The learning rate with the least validation bits on seed 0."""
+    tried = [row for row in rows if (row["model"], row["stem"], row["seed"]) == (name, stem, 0)]
+    return float(min(tried, key=lambda row: row["validation"])["learning_rate"])
+
+
+def summary(rows: list[dict[str, Any]], name: str, stem: int) -> dict[str, Any]:
+    """Bits at the chosen learning rate over the seeds run so far."""
+    rate = chosen(rows, name, stem)
+    runs = [row for row in rows if (row["model"], row["stem"], row["learning_rate"]) == (name, stem, rate)]
+    found: dict[str, Any] = {"model": name, "stem": stem, "learning_rate": rate, "seeds": len(runs)}
+    for part in ("validation", "test", "cpu_s"):
+        values = [row[part] for row in runs]
+        found[part] = {"mean": statistics.mean(values), "std": statistics.stdev(values) if runs[1:] else None}
+    return found | {"parameters": runs[0]["parameters"]}
 
 
 if __name__ == "__main__":

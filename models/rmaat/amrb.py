@@ -41,7 +41,8 @@ def recur(
     shared : sequence of Tensor or None
         What all steps read, computed outside; gradients reach it.
     parameters : sequence of Tensor
-        Leaves that `step` uses besides; gradients reach those and no others.
+        Leaves that `step` uses besides; gradients reach those and no others. One that is named twice (a tied
+        weight) gets its gradient once.
     every_k : int, optional
         Segments a group; None keeps every activation (plain BPTT).
 
@@ -54,7 +55,7 @@ def recur(
     """
     outputs: list[Tensor] = []
     group = len(segments) if every_k is None or not torch.is_grad_enabled() else every_k
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    parameters = list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))
     for start in range(0, len(segments), group):
         some = segments[start : start + group]
         run = _Group(step, len(some), len(some[0]), 1 + len(some) * len(some[0]) + len(shared))

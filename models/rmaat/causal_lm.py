@@ -1,5 +1,6 @@
 """Language modelling: the next token from the tokens before it, and nothing after."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,8 @@ class RMAATForCausalLM(Pretrained):
         """
         if labels is None:
             return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))
+        if labels.shape != inputs.shape:
+            raise InputError("labels", tuple(labels.shape), f"the shape of the inputs, {tuple(inputs.shape)}")
         targets = F.pad(labels[:, 1:], (0, 1), value=NOT_SCORED)
         if lengths is not None:
             scored = torch.arange(1, labels.shape[1] + 1, device=labels.device) < lengths.to(labels.device)[:, None]
@@ -112,16 +115,30 @@ class RMAATForCausalLM(Pretrained):
         -------
         Tensor
             Prompt and continuation, (batch, length + new_tokens).
+
+        Raises
+        ------
+        InputError
+            If an argument is out of its bounds.
         """
+        self.model.check(prompt)
+        for name, value, allowed, holds in (
+            ("new_tokens", new_tokens, "at least 0", new_tokens >= 0),
+            ("temperature", temperature, "a number from 0 on", 0 <= temperature < math.inf),
+            ("top_k", top_k, "at least 1", top_k is None or top_k >= 1),
+        ):
+            if not holds:
+                raise InputError(name, value, allowed)
         training = self.training
         self.eval()
-        decoder = Decoder(self.model, len(prompt))
-        tokens = [prompt]
-        features = decoder.feed(prompt)
-        for _ in range(new_tokens):
-            tokens.append(_sample(self.head(features[:, -1]), temperature, top_k, generator))
-            features = decoder.feed(tokens[-1])
-        self.train(training)
+        try:
+            decoder = Decoder(self.model, len(prompt))
+            tokens = [prompt]
+            for _ in range(new_tokens):
+                features = decoder.feed(tokens[-1])
+                tokens.append(_sample(self.head(features[:, -1]), temperature, top_k, generator))
+        finally:
+            self.train(training)
         return torch.cat(tokens, dim=1)
 
 
@@ -143,6 +160,7 @@ class Decoder:
         self.write_identity = model.memory.write_identity
         self.memory = model.memory.initial.expand(batch, -1, -1)
         self.segments = 0
+        self.stem: list[Tensor] | None = None
         self._open()
 
     def feed(self, tokens: Tensor) -> Tensor:
@@ -151,7 +169,7 @@ class Decoder:
         while tokens.shape[1]:
             room = self.model.config.segment_length - self.position
             piece, tokens = tokens[:, :room], tokens[:, room:]
-            features.append(self._resume(self.model.embed(piece, self.position)))
+            features.append(self._resume(self._embed(piece)))
             self.position += piece.shape[1]
             if self.position == self.model.config.segment_length:
                 self.memory = self._resume(self.scaled + self.write_identity)
@@ -166,6 +184,12 @@ class Decoder:
         self.scaled, self.position = memory.enter(self.memory, scale.to(self.memory)), 0
         self.states: list[Any] = [None] * len(self.tables)
         self._resume(self.scaled + memory.identity)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x = self.model.embedding(tokens)
+        if self.model.stem is not None:
+            x, self.stem = self.model.stem.resume(x, self.stem)
+        return x + self.model.position[self.position : self.position + tokens.shape[1]]
 
     def _resume(self, x: Tensor) -> Tensor:
         if not x.shape[1]:

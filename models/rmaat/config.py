@@ -37,7 +37,7 @@ class RMAATConfig(BaseModel):
 
     segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
     memory_tokens: int = Field(default=16, ge=0)
-    stem_layers: int = Field(default=0, ge=0, le=12)  # dilated convolutions inside a segment, before the blocks
+    stem_layers: int = Field(default=0, ge=0, le=12)  # dilated convolutions before the blocks
     stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
     stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place
     stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
@@ -89,7 +89,7 @@ class RMAATConfig(BaseModel):
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
         if self.stem_ngrams > 1 and self.input_kind != "tokens":
             raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
-        for field in ("stem_layers", "stem_stride", "stem_ngrams"):
+        for field in ("stem_stride", "stem_ngrams"):
             if self.causal and getattr(self, field) != type(self).model_fields[field].default:
                 raise InputError(field, getattr(self, field), "its default, in a causal model")
         return self

@@ -55,8 +55,9 @@ class RMAATModel(Pretrained):
             self.embedding = nn.Linear(config.input_dim, config.dim)
         ngrams = config.dim, config.stem_ngrams, config.stem_buckets
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
-        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout
+        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout, config.causal
         self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
+        self.reach = self.stem.reach if self.stem is not None and config.causal else 0  # tokens seen before a segment
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         self.memory = Memory(
             config.memory_tokens,
@@ -69,7 +70,13 @@ class RMAATModel(Pretrained):
         self.blocks: Any = nn.ModuleList(_block(config, bio) for _ in range(config.layers))
 
     def step(
-        self, memory: Tensor, factor: Tensor, inputs: Tensor, mask: Tensor | None, *tables: Tensor | None
+        self,
+        memory: Tensor,
+        factor: Tensor,
+        inputs: Tensor,
+        mask: Tensor | None,
+        *tables: Tensor | None,
+        before: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read one segment.
 
@@ -85,13 +92,15 @@ class RMAATModel(Pretrained):
             True at tokens that exist, (batch, n). A sample without any keeps its memory.
         *tables : Tensor or None
             `AstromorphicAttention.astrocytic_table()` of each block.
+        before : Tensor, optional
+            The last inputs before the segment, `reach` of them at most, for a causal stem.
 
         Returns
         -------
         memory, features : Tensor
             (batch, memory_tokens, dim) and (batch, n, dim), n / stem_stride with a stem.
         """
-        tokens = self.embed(inputs, mask=mask)
+        tokens = self.embed(inputs, mask, before)
         count, n = memory.shape[1], tokens.shape[1]
         scaled = self.memory.enter(memory, factor[:, None, None])
         parts = [scaled + self.memory.identity, tokens]
@@ -102,24 +111,35 @@ class RMAATModel(Pretrained):
         if places is not None:
             places = F.pad(places, (count, x.shape[1] - count - n), value=True)
         for block, table in zip(self.blocks, tables, strict=True):
-            x = block(x, table, places)
+            x = block(x, self._rows(table, count + n), places)
         new = x[:, x.shape[1] - count :] if self.memory.write_identity is not None else x[:, :count]
         if mask is not None:
             new = torch.where(mask.any(1)[:, None, None], new, memory)
         return new, x[:, count : count + n]
 
+    def _rows(self, table: Tensor | None, read: int) -> Tensor | None:
+        """phi(R) of a segment with `read` places before the memory's write places, whose rows are the last ones.
+
+        So a short segment is what it is with padding.
+        """
+        if table is None or self.memory.write_identity is None:
+            return table
+        return torch.cat([table[:, :read], table[:, self.config.token_places + self.config.memory_tokens :]], dim=1)
+
     def compile_step(self, **options: Any) -> None:
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
         self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
-    def embed(self, inputs: Tensor, start: int = 0, mask: Tensor | None = None) -> Tensor:
-        """Embedded tokens or features, through the stem, with the positions from `start` on, (batch, n, dim)."""
-        x = self.embedding(inputs)
+    def embed(self, inputs: Tensor, mask: Tensor | None = None, before: Tensor | None = None) -> Tensor:
+        """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
+        x = self.embedding(inputs if before is None else torch.cat([before, inputs], dim=1))
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)
         if self.stem is not None:
             x = self.stem(x, mask)
-        return x + self.position[start : start + x.shape[1]]
+        if before is not None:
+            x = x[:, before.shape[1] :]
+        return x + self.position[: x.shape[1]]
 
     def places(self, mask: Tensor | None) -> Tensor | None:
         """Which places of the blocks hold tokens, where `mask` (batch, n) says which tokens exist."""
@@ -152,18 +172,20 @@ class RMAATModel(Pretrained):
             What is to be compared with the features, (batch, length, ...): cut like the inputs, the fourth
             argument of `reduce`.
         """
+        self.check(inputs)
         batch, length = inputs.shape[:2]
-        self._check(inputs)
         size = self.config.segment_length
         pieces = inputs.split(size, dim=1)
         if lengths is None:
             segments = torch.full((batch,), len(pieces), device=inputs.device)
             masks: tuple[Tensor | None, ...] = (None,) * len(pieces)
         else:
-            lengths = self._checked_lengths(lengths.to(inputs.device), length)
+            lengths = self._checked_lengths(lengths.to(inputs.device), batch, length)
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
+        starts = range(0, length, size)
+        befores = [inputs[:, max(0, s - self.reach) : s] if self.reach and s else None for s in starts]
         wanted = (None,) * len(pieces) if targets is None else targets.split(size, dim=1)
         retention = self.memory.shares(segments, len(pieces))
         factors = self.memory.factors(retention)
@@ -174,15 +196,16 @@ class RMAATModel(Pretrained):
             some: Tensor,
             mask: Tensor | None,
             target: Tensor | None,
+            before: Tensor | None,
             *shared: Tensor | None,
         ) -> tuple[Tensor, Tensor]:
-            memory, features = self.step(memory, factor, some, mask, *shared)
+            memory, features = self.step(memory, factor, some, mask, *shared, before=before)
             if reduce is None:
                 return memory, features
             compared = () if target is None else (target,)
             return memory, reduce(memory, features, self.places(mask), *compared)
 
-        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, strict=True))
+        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, befores, strict=True))
         memory, outputs = recur(
             step,
             self.memory.initial.expand(batch, -1, -1),
@@ -193,14 +216,17 @@ class RMAATModel(Pretrained):
         )
         return Readout(outputs, memory, retention)
 
-    def _check(self, inputs: Tensor) -> None:
+    def check(self, inputs: Tensor) -> None:
+        """Refuse inputs of another shape than the model reads."""
         tokens = self.config.input_kind != "features"
         if inputs.dim() != (2 if tokens else 3) or inputs.shape[1] == 0:
             allowed = "(batch, length >= 1)" if tokens else f"(batch, length >= 1, {self.config.input_dim})"
             raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")
 
     @staticmethod
-    def _checked_lengths(lengths: Tensor, length: int) -> Tensor:
+    def _checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
+        if lengths.shape != (batch,) or lengths.is_floating_point():
+            raise InputError("lengths", lengths.tolist(), f"{batch} whole numbers, one a sample")
         if lengths.min() < 1 or lengths.max() > length:
             raise InputError("lengths", lengths.tolist(), f"values from 1 to {length}")
         return lengths

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
@@ -24,10 +25,16 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
     config: RMAATConfig
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
-        """Write weights and configuration, bio-parameters included, to a folder."""
+        """Write weights and configuration, bio-parameters included, to a folder.
+
+        A tied weight is written under each of its names.
+        """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.state_dict().items()
+        }
         with replacing(folder / WEIGHTS) as room:
             save_file(tensors, room)
         with replacing(folder / CONFIG) as room:

@@ -62,8 +62,11 @@ class ConvolutionalStem(nn.Module):
 
     y_j = W [x_{js} ; ... ; x_{js + s - 1}] for s = stride > 1, then layer by layer
     y <- LN(y + relu(W_i * y)), W_i a convolution of `kernel` places that lie 2^i apart, so that L layers see
-    (kernel - 1)(2^L - 1) + 1 places. A segment sees nothing beyond its ends: the memory stays all that passes
-    from one to the next. Tokens that do not exist count as zeros.
+    (kernel - 1)(2^L - 1) + 1 places. Tokens that do not exist count as zeros.
+
+    W_i is centred, and a segment sees nothing beyond its ends: the memory stays all that passes from one to the
+    next. In the causal form it ends at its place, (W_i * y)_j = b_i + sum_k W_ik y_{j - k 2^i} with k >= 0, and
+    the `reach` tokens before a segment are seen too: cutting a sequence does not change what a token looks like.
 
     Parameters
     ----------
@@ -73,16 +76,24 @@ class ConvolutionalStem(nn.Module):
         L, the odd number of places of a convolution, and s.
     dropout : float
         Probability of dropping an entry of a convolution's output, in training only.
+    causal : bool
+        Let a place see itself and the places before it only.
+
+    Attributes
+    ----------
+    reach : int
+        Places before a place that it sees in the causal form, (kernel - 1)(2^L - 1).
 
     Source: the doubling dilations are those of CDIL-CNN, arXiv 2201.02143.
     """
 
-    def __init__(self, dim: int, layers: int, kernel: int, stride: int, dropout: float) -> None:
+    def __init__(self, dim: int, layers: int, kernel: int, stride: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
-        self.stride, self.dropout = stride, dropout
+        self.kernel, self.stride, self.dropout, self.causal = kernel, stride, dropout, causal
+        self.reach = (kernel - 1) * (2**layers - 1)
         self.merge = nn.Linear(stride * dim, dim) if stride > 1 else None
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(dim, dim, kernel, padding="same", dilation=2**i) for i in range(layers)
+            nn.Conv1d(dim, dim, kernel, padding=0 if causal else "same", dilation=2**i) for i in range(layers)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
 
@@ -93,10 +104,34 @@ class ConvolutionalStem(nn.Module):
             x = x if exists is None else x * exists
             x = self.merge(F.pad(x, (0, 0, 0, -x.shape[1] % self.stride)).unflatten(1, (-1, self.stride)).flatten(2))
             exists = None if mask is None else self.places(mask).unsqueeze(-1)
+        if self.causal:  # a token that does not exist comes after all that do
+            return self.resume(x, None)[0]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             seen = x if exists is None else x * exists
-            x = norm(x + F.dropout(F.relu(convolution(seen.mT)), self.dropout, self.training).mT)
+            x = norm(x + self._response(convolution, seen))
         return x
+
+    def resume(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
+        """The causal form on the next n places of a sequence.
+
+        Parameters
+        ----------
+        x : Tensor
+            (batch, n, dim).
+        state : list of Tensor, optional
+            What each convolution saw last, (batch, (kernel - 1) 2^i, dim); None at the start of the sequence.
+        """
+        n, after = x.shape[1], []
+        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            reach = (self.kernel - 1) * 2**i
+            seen = F.pad(x, (0, 0, reach, 0)) if state is None else torch.cat([state[i], x], dim=1)
+            after.append(seen[:, n:])
+            x = norm(x + self._response(convolution, seen))
+        return x, after
+
+    def _response(self, convolution: nn.Module, seen: Tensor) -> Tensor:
+        """relu(W_i * y), with dropout."""
+        return F.dropout(F.relu(convolution(seen.mT)), self.dropout, self.training).mT
 
     def places(self, mask: Tensor) -> Tensor:
         """True at the places that hold a token, (batch, n) to (batch, ceil(n / stride))."""

@@ -41,6 +41,7 @@ class Stream:
         self.memory = model.memory.initial.detach().expand(batch, -1, -1)
         self.trace = self.memory.new_zeros(batch, 2 * model.config.dim)
         self.segments, self._closed = 0, False
+        self._before: Tensor | None = None  # the tokens that a causal stem sees before the next segment
 
     @torch.no_grad()
     def feed(self, segment: Tensor) -> Tensor:
@@ -67,8 +68,16 @@ class Stream:
         training = self.model.training
         self.model.eval()
         self.memory, features = self.model.step(
-            self.memory, factor.to(self.memory).expand(len(segment)), segment, None, *self._tables
+            self.memory,
+            factor.to(self.memory).expand(len(segment)),
+            segment,
+            None,
+            *self._tables,
+            before=self._before,
         )
+        if self.model.reach:
+            seen = segment if self._before is None else torch.cat([self._before, segment], dim=1)
+            self._before = seen[:, -self.model.reach :]
         self.model.train(training)
         self.segments += 1
         share = memory.share(self.segments)

@@ -1,5 +1,7 @@
 """The language model: no look ahead, generation equal to the parallel pass, and it learns."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from astro_sim.errors import InputError
 from rmaat import RMAATConfig, RMAATForCausalLM
+from rmaat.causal_lm import Decoder
 from rmaat.peak_memory import PeakMemory
 
 SMALL = {"vocab_size": 16, "dim": 16, "segment_length": 8, "memory_tokens": 3, "causal": True}
@@ -15,6 +18,9 @@ MIXERS = {
     "softmax": {"mixer": "softmax", "retention": False},
     "ssm": {"mixer": "ssm", "memory_tokens": 0},
     "without-memory": {"memory_tokens": 0},
+    "stem": {"stem_layers": 3},
+    "softmax-stem": {"mixer": "softmax", "retention": False, "stem_layers": 3, "stem_kernel": 5},
+    "ssm-stem": {"mixer": "ssm", "memory_tokens": 0, "stem_layers": 1},
 }
 every_mixer = pytest.mark.parametrize("changes", MIXERS.values(), ids=MIXERS)
 
@@ -50,6 +56,34 @@ def test_greedy_generation_follows_the_parallel_logits(changes: dict, prompt: in
     assert torch.equal(text[:, prompt:], expected)
 
 
+@every_mixer
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.lists(st.integers(1, 30), max_size=6, unique=True))
+def test_features_fed_in_pieces_are_those_of_the_parallel_pass(changes: dict, cuts: list[int]) -> None:
+    """Pieces of one token and more, across the ends of segments; in float32, where the order of sums shows."""
+    model = language_model(**changes).float()
+    tokens = torch.randint(1, 16, (2, 31), generator=torch.Generator().manual_seed(len(cuts)))
+    with torch.no_grad():
+        decoder = Decoder(model.model, 2)
+        pieces = tokens.tensor_split(sorted(cuts), dim=1)
+        found = torch.cat([decoder.feed(piece) for piece in pieces], dim=1)
+        torch.testing.assert_close(model.head(found), model(tokens).logits, rtol=1e-5, atol=1e-5)
+
+
+@every_mixer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_learn_and_generate(changes: dict, dtype: torch.dtype) -> None:
+    """`model.half()` without autocast: a loss within 1 % of float64 (bfloat16 keeps 3 digits), finite gradients."""
+    tokens = torch.randint(1, 16, (2, 20), generator=torch.Generator().manual_seed(1))
+    expected = language_model(**changes)(tokens, None, tokens).loss.double()
+    model = language_model(**changes).to(dtype)
+    loss = model(tokens, None, tokens).loss
+    loss.backward()
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-2, atol=0)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert model.generate(tokens, 10, temperature=0).shape == (2, 30)
+
+
 def test_sampling_follows_the_model_and_top_k() -> None:
     model = language_model()
     generator = torch.Generator().manual_seed(0)
@@ -74,17 +108,32 @@ def test_loss_is_that_of_the_shifted_tokens_that_exist() -> None:
     torch.testing.assert_close(result.loss.double(), sum(rows) / (19 + 10), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("stem_layers", [0, 3])
 @pytest.mark.parametrize("every_k", [1, 2])
-def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int) -> None:
+def test_amrb_with_a_loss_at_every_segment_equals_bptt(every_k: int, stem_layers: int) -> None:
     found = []
     for backprop in ("amrb", "bptt"):
-        model = language_model(backprop=backprop, every_k=every_k, dropout=0.2)
+        model = language_model(backprop=backprop, every_k=every_k, dropout=0.2, stem_layers=stem_layers)
         tokens = torch.randint(1, 16, (2, 37), generator=torch.Generator().manual_seed(1))
         torch.manual_seed(2)
         model(tokens, None, tokens).loss.backward()
         found.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in found[1].items():
         assert (found[0][name] - gradient).abs().max() <= 1e-10 * gradient.abs().max(), name
+
+
+def test_tied_weights_get_their_gradient_once_and_are_saved(tmp_path: Path) -> None:
+    """The head reads with the embedding's own matrix, which AMRB meets under two names."""
+    tokens, found = torch.randint(1, 16, (2, 37), generator=torch.Generator().manual_seed(1)), []
+    for backprop in ("amrb", "bptt"):
+        model = language_model(backprop=backprop)
+        model.head.weight = model.model.embedding.weight
+        model(tokens, None, tokens).loss.backward()
+        found.append(model.head.weight.grad)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-10 * found[1].abs().max())
+    model.float().save_pretrained(tmp_path)
+    again = RMAATForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("length", [1, 12])
@@ -138,6 +187,43 @@ def test_it_learns_a_repeated_text() -> None:
         loss.backward()
         optimizer.step()
     assert loss < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": torch.ones(2, 0, dtype=torch.long)}, r"inputs: got \(2, 0\)"),
+        ({"new_tokens": -1}, "new_tokens: got -1, expected at least 0"),
+        ({"temperature": -1.0}, "temperature: got -1.0"),
+        ({"temperature": float("nan")}, "temperature: got nan"),
+        ({"top_k": 0}, "top_k: got 0, expected at least 1"),
+    ],
+)
+def test_impossible_generation_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        language_model().generate(**{"prompt": torch.ones(1, 3, dtype=torch.long), "new_tokens": 2} | arguments)
+
+
+def test_generation_leaves_the_mode_as_it_was() -> None:
+    """Also when it ends in an error, here of a token that has no embedding."""
+    model = language_model(dropout=0.5)
+    assert model.training
+    with pytest.raises(IndexError):
+        model.generate(torch.full((1, 3), 99), 2)
+    assert model.training
+
+
+def test_labels_of_another_shape_are_refused() -> None:
+    with pytest.raises(InputError, match=r"labels: got \(2, 4\), expected the shape of the inputs, \(2, 5\)"):
+        language_model()(torch.ones(2, 5, dtype=torch.long), None, torch.ones(2, 4, dtype=torch.long))
+
+
+def test_a_saved_model_with_a_stem_comes_back(tmp_path: Path) -> None:
+    model, tokens = language_model(stem_layers=2).float(), torch.randint(1, 16, (2, 20))
+    model.save_pretrained(tmp_path)
+    again = RMAATForCausalLM.from_pretrained(tmp_path)
+    assert again.config == model.config
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits, rtol=0, atol=0)
 
 
 def test_only_causal_configurations() -> None:

@@ -23,9 +23,10 @@ def model(**changes: object) -> RMAATForSequenceClassification:
     return RMAATForSequenceClassification(RMAATConfig(**SMALL | changes)).double()
 
 
-def test_padding_changes_nothing() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_changes_nothing(causal: bool) -> None:
     """Each sample alone, cut to its length, gives what it gives in the padded batch."""
-    classifier = model()
+    classifier = model(causal=causal)
     together = classifier(INPUTS, LENGTHS).logits
     noise = torch.where(torch.arange(29) < LENGTHS[:, None], INPUTS, 7)
     torch.testing.assert_close(classifier(noise, LENGTHS).logits, together, rtol=0, atol=1e-12)
@@ -200,6 +201,17 @@ def test_pair_classification_reads_each_sequence_alone() -> None:
 def test_impossible_lengths(lengths: list[int]) -> None:
     with pytest.raises(InputError, match="values from 1 to 29"):
         model()(INPUTS, torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("lengths", [[29], [29, 8, 17, 3], [29.0, 8.0, 17.0]])
+def test_lengths_are_one_whole_number_a_sample(lengths: list[float]) -> None:
+    with pytest.raises(InputError, match=r"lengths: got .*, expected 3 whole numbers"):
+        model()(INPUTS, torch.tensor(lengths))
+
+
+def test_inputs_of_one_dimension_are_refused() -> None:
+    with pytest.raises(InputError, match=r"inputs: got \(29,\)"):
+        model()(INPUTS[0])
 
 
 def test_wrong_shapes() -> None:

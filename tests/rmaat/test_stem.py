@@ -60,7 +60,13 @@ def test_ngrams_are_looked_up_by_the_tokens_that_they_are_made_of() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"stem_ngrams": 3}, {"stem_stride": 1}, {"stem_layers": 0, "input_kind": "levels"}]
+    "changes",
+    [
+        {"stem_ngrams": 3},
+        {"stem_stride": 1},
+        {"stem_stride": 1, "causal": True},
+        {"stem_layers": 0, "input_kind": "levels"},
+    ],
 )
 def test_padding_changes_nothing_with_a_stem(changes: dict[str, object]) -> None:
     classifier = model(**changes)
@@ -117,12 +123,50 @@ def test_trace_is_normalised_over_the_batch_and_by_running_means_in_evaluation_a
     torch.testing.assert_close(last, evaluated, rtol=0, atol=1e-9)
 
 
+def test_causal_stem_is_its_equation() -> None:
+    """y_j + relu(b + sum_k W_k y_{j - k 2^i}) place by place; the last weight is the place's own."""
+    stem = model(causal=True, stem_stride=1, stem_layers=3).model.stem
+    x = torch.randn(2, 11, 16, dtype=torch.float64)
+    found, y = stem(x), x
+    for i, (convolution, norm) in enumerate(zip(stem.convolutions, stem.norms, strict=True)):
+        rows = []
+        for j in range(11):
+            total = convolution.bias
+            for k in range(3):
+                if j - k * 2**i >= 0:
+                    total = total + y[:, j - k * 2**i] @ convolution.weight[:, :, 2 - k].T
+            rows.append(norm(y[:, j] + F.relu(total)))
+        y = torch.stack(rows, dim=1)
+    torch.testing.assert_close(found, y, rtol=0, atol=1e-12)
+
+
+def test_causal_stem_does_not_see_where_segments_end() -> None:
+    """Segments shorter than its reach of 14: every piece with what stands before it, against the whole sequence."""
+    net = model(causal=True, stem_stride=1, stem_layers=3, segment_length=5).model
+    assert net.reach == 14
+    seen: list[torch.Tensor] = []
+    net.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 3:-3]))
+    net(INPUTS)
+    whole = net.stem(net.embedding(INPUTS))
+    for piece, found in zip(whole.split(5, dim=1), seen, strict=True):
+        torch.testing.assert_close(found, piece + net.position[: piece.shape[1]], rtol=0, atol=1e-12)
+
+
+def test_stream_of_a_causal_stem_is_the_offline_pass() -> None:
+    classifier = model(causal=True, stem_stride=1, stem_layers=3, segment_length=5).eval()
+    stream = classifier.stream(3)
+    for piece in INPUTS.split(5, dim=1):
+        last = stream.feed(piece)
+    torch.testing.assert_close(last, classifier(INPUTS).logits, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"stem_kernel": 4}, "stem_kernel: got 4, .* odd"),
         ({"stem_ngrams": 2, "input_kind": "levels"}, "stem_ngrams: got 2, .* 'levels'"),
-        ({"causal": True}, "stem_layers: got 2, .* causal"),
+        ({"causal": True}, "stem_stride: got 4, .* causal"),
+        ({"causal": True, "stem_stride": 1, "stem_ngrams": 2}, "stem_ngrams: got 2, .* causal"),
     ],
 )
 def test_impossible_stems_are_refused(changes: dict[str, object], message: str) -> None:

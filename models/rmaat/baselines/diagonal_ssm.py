@@ -42,10 +42,12 @@ class DiagonalSSM(nn.Module):
         """There is no astrocyte."""
 
     def discrete(self) -> tuple[Tensor, Tensor]:
-        """exp(A dt) and C (exp(A dt) - 1) / A, each (directions, dim, states), complex."""
-        a = torch.complex(-self.log_decay.exp(), self.frequency)
-        turn = torch.exp(a * self.log_dt.exp())
-        return turn, torch.view_as_complex(self.output) * (turn - 1) / a
+        """exp(A dt) and C (exp(A dt) - 1) / A, each (directions, dim, states), complex of float32 at least."""
+        wide = torch.promote_types(self.log_dt.dtype, torch.float32)
+        decay, frequency, dt = self.log_decay.to(wide).exp(), self.frequency.to(wide), self.log_dt.to(wide).exp()
+        a = torch.complex(-decay, frequency)
+        turn = torch.exp(a * dt)
+        return turn, torch.view_as_complex(self.output.to(wide)) * (turn - 1) / a
 
     def kernel(self, n: int) -> Tensor:
         """Response of y to one impulse, (directions, dim, n)."""
@@ -72,5 +74,5 @@ class DiagonalSSM(nn.Module):
         for u in x.unbind(1):
             h = turn * h + u.unsqueeze(-1)
             out.append(2 * (gain * h).sum(-1).real)
-        y = torch.stack(out, dim=1)
+        y = torch.stack(out, dim=1).to(x.dtype)
         return x + y + self.skip * x, h
