@@ -11,7 +11,7 @@ import torch
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
 from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
-from rmaat_lava.scales import MESSAGE, STATE, WeightFormat, as_numpy, fit, multipliers, phi_table, split_bits, whole
+from rmaat_lava.scales import FINEST, MESSAGE, STATE, WeightFormat, as_numpy, fit, multipliers, phi_table, split_bits, whole
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
@@ -74,9 +74,9 @@ class _Builder:
             shift=shift,
         )
 
-    def _message(self, place: str, consumers: Mapping[str, torch.Tensor]) -> int:
-        """Finest exponent at which the messages fit their bits and no consumer's sum leaves the state."""
-        choice = fit(self.ranges[place], MESSAGE)
+    def _message(self, place: str, consumers: Mapping[str, torch.Tensor], source: int = FINEST) -> int:
+        """Finest exponent, that of its source at most, at which messages fit their bits and consumers' sums the state."""
+        choice = fit(self.ranges[place], MESSAGE, source)
         for name, weight in consumers.items():
             scale = as_numpy(self.weights.step(weight))[:, 0]
             choice = min(choice, fit(float((self.ranges.largest[name] / scale).max()), STATE))
@@ -120,7 +120,7 @@ class _Builder:
         stream = self.exponents[f"{name}.x"]
         weights = dict(zip(("query", "key", "value"), attention.qkv.weight.detach().chunk(3), strict=True))
         biases = dict(zip(("query", "key", "value"), attention.qkv.bias.detach().chunk(3), strict=True))
-        message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()})
+        message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()}, stream)
 
         # the sums H = Σ φ(k) v and φ(q) H may fill the state; the two factors of each get equally many bits
         phi_k, phi_q, weights_range = (self.ranges[f"{name}.{part}"] for part in ("phi_k", "phi_q", "weights"))
@@ -184,7 +184,7 @@ class _Builder:
     ) -> Read:
         name, block = f"layers.{i}", self._block(i)
         stream, y, out = (self.exponents[place] for place in (f"{name}.x", f"{name}.y", f"layers.{i + 1}.x"))
-        ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight})
+        ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight}, y)
         hidden = self._message(f"{name}.ffn_in", {f"{name}.ffn_out": block.ffn_out.weight})
         return Read(
             message_shift=whole(stream - message),
@@ -222,9 +222,9 @@ class _Builder:
         weight, bias = self.classifier.classifier.weight.detach(), self.classifier.classifier.bias
         if not config.memory_tokens:
             weight = weight[:, : config.dim] + weight[:, config.dim :]
-        message = self._message("features", {"classifier": weight})
         summand = min(fit(self.ranges["sum"], STATE), last)
         pool = fit(self.ranges["mean"], STATE)
+        message = self._message("features", {"classifier": weight}, pool)
         return ReadOut(
             sum_shift=whole(last - summand),
             reciprocal=Power.of(-1.0),
