@@ -11,7 +11,18 @@ import torch
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
 from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
-from rmaat_lava.scales import FINEST, MESSAGE, STATE, WeightFormat, as_numpy, fit, multipliers, phi_table, split_bits, whole
+from rmaat_lava.scales import (
+    FINEST,
+    MESSAGE,
+    STATE,
+    WeightFormat,
+    as_numpy,
+    fit,
+    multipliers,
+    phi_table,
+    split_bits,
+    whole,
+)
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
@@ -75,7 +86,7 @@ class _Builder:
         )
 
     def _message(self, place: str, consumers: Mapping[str, torch.Tensor], source: int = FINEST) -> int:
-        """Finest exponent, that of its source at most, at which messages fit their bits and consumers' sums the state."""
+        """Finest exponent, its source's at most, at which messages fit their bits and no consumer's sum leaves the state."""
         choice = fit(self.ranges[place], MESSAGE, source)
         for name, weight in consumers.items():
             scale = as_numpy(self.weights.step(weight))[:, 0]

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rmaat_lava.arithmetic import LIMIT, MULTIPLIER_BITS, Integers
-from rmaat_lava.program import Program, Read, Write
+from rmaat_lava.program import Program
 from rmaat_lava.vectorised import Floats, power_of_two, round_scaled, saturate, vectorised
 
 
@@ -95,9 +95,7 @@ def _cores() -> int:
 class _Batch:
     """Sequences that run side by side; `rows` are those that have a segment t, x are (count, dim) places that exist."""
 
-    def __init__(
-        self, program: Program, quick: Any, lengths: Integers, counts: Counter, probe: Probe | None
-    ) -> None:
+    def __init__(self, program: Program, quick: Any, lengths: Integers, counts: Counter, probe: Probe | None) -> None:
         self.program, self.quick, self.lengths, self.counts, self.probe = program, quick, lengths, counts, probe
         self.segments = -(-lengths // program.segment_length)
 
@@ -150,8 +148,8 @@ class _Batch:
         x += self.program.embedding.position[np.nonzero(exists)[1]]
         return saturate(x, "embedding", self.counts)
 
-    def write(self, w: Write, x: Floats, here: Segment, place: str) -> tuple[Floats, Floats]:
-        """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim)."""
+    def write(self, w: Any, x: Floats, here: Segment, place: str) -> tuple[Floats, Floats]:
+        """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim); `w` is a quick `Write`."""
         message = round_scaled(x, power_of_two(w.message_shift))
         k = here.spread(w.phi(w.key(message, f"{place}.key", self.counts), f"{place}.phi", self.counts))
         v = here.spread(w.value(message, f"{place}.value", self.counts))
@@ -201,8 +199,8 @@ class _Batch:
             total = saturate(total + term, place, self.counts)
         return total
 
-    def read(self, r: Read, x: Floats, weights: Floats, g: Floats, here: Segment, place: str) -> Floats:
-        """Outputs of the layer, (count, dim); `x` is overwritten."""
+    def read(self, r: Any, x: Floats, weights: Floats, g: Floats, here: Segment, place: str) -> Floats:
+        """Outputs of the layer, (count, dim); `r` is a quick `Read`, `x` is overwritten."""
         counts, heads = self.counts, self.program.heads
         q = r.query(round_scaled(x, power_of_two(r.message_shift)), f"{place}.query", counts)
         q = self.by_head(here.spread(r.phi(q, f"{place}.phi", counts)))

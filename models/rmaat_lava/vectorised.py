@@ -96,7 +96,7 @@ class Dense:
 
 
 def _within(x: Floats, low: Floats, high: Floats) -> bool:
-    """Whether every row of `x` lies between `low` and `high`; the extremes over all columns are quicker and often do."""
+    """Whether every row of `x` lies between `low` and `high`; extremes over all columns are quicker and often do."""
     if not x.size or (x.max() <= high.min() and x.min() >= low.max()):
         return True
     return bool((x.max(0) <= high).all() and (x.min(0) >= low).all())
