@@ -11,10 +11,14 @@ from astro_sim.errors import InputError
 from rmaat_lava import twin
 
 if TYPE_CHECKING:
+    from rmaat.config import RMAATConfig
     from rmaat.heads import RMAATForSequenceClassification
 
 MAX_HEAD_DIM = 128
 """Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
+
+LARGEST = 2.0**40
+"""Values up to this have exponents between -18 and 24, and every shift between two of them fits 64 bits."""
 
 SUPPORTED: dict[str, tuple[object, ...]] = {
     "mixer": ("astromorphic",),
@@ -44,6 +48,27 @@ class Calibration:
 
     inputs: torch.Tensor
     lengths: torch.Tensor
+
+    def check(self, config: RMAATConfig) -> None:
+        """Refuse data that a model of this configuration cannot read.
+
+        Raises
+        ------
+        InputError
+        """
+        inputs, lengths = self.inputs, self.lengths
+        tokens = config.input_kind != "features"
+        shape = "(batch, length)" if tokens else f"(batch, length, {config.input_dim})"
+        right = inputs.ndim == 2 if tokens else inputs.ndim == 3 and inputs.shape[2] == config.input_dim
+        if not right or not inputs.numel() or inputs.is_floating_point() is tokens:
+            wanted = f"{'token ids' if tokens else 'real features'} of shape {shape}, none of them 0"
+            raise InputError("calibration inputs", f"{tuple(inputs.shape)} of {inputs.dtype}", wanted)
+        if tokens and not (int(inputs.min()) >= 0 and int(inputs.max()) < config.vocab_size):
+            found = f"{int(inputs.min())} to {int(inputs.max())}"
+            raise InputError("calibration inputs", found, f"token ids from 0 to {config.vocab_size - 1}")
+        if lengths.shape != inputs.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= inputs.shape[1]):
+            wanted = f"{inputs.shape[0]} values from 1 to {inputs.shape[1]}"
+            raise InputError("calibration lengths", lengths.tolist(), wanted)
 
 
 def check_supported(classifier: RMAATForSequenceClassification) -> None:
@@ -76,8 +101,19 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
 
 @torch.no_grad()
 def find_ranges(classifier: RMAATForSequenceClassification, calibration: Calibration) -> twin.Ranges:
-    """Run the calibration data through the float model and record the range of every place."""
+    """Run the calibration data through the float model and record the range of every place.
+
+    Raises
+    ------
+    InputError
+        If the data do not fit the model, or a value is not finite or so large that its exponent has no use.
+    """
+    calibration.check(classifier.config)
     ranges = twin.Ranges()
     for inputs, lengths in zip(calibration.inputs.split(32), calibration.lengths.split(32), strict=True):
         twin.logits(classifier, inputs[:, : int(lengths.max())], lengths, place=ranges)
+    for place, largest in ranges.largest.items():
+        if not (largest <= LARGEST).all():
+            wanted = f"at most {LARGEST:.0e} on the calibration data, for a model to be deployed"
+            raise InputError(f"values of {place}", f"{largest.max():.2g}", wanted)
     return ranges

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = "rmaat-lava-2"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
-DEFAULT_MAX_SEGMENTS = 16
+DEFAULT_MAX_SEGMENTS, MOST_SEGMENTS = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -115,21 +115,24 @@ def quantize(
     Raises
     ------
     InputError
-        If the model has a part without an integer form, its weights are not finite, or it does not fit the chips.
+        If the model has a part without an integer form, weights or values that are not finite or far too large for
+        24 bits, or does not fit the chips; or if the calibration data do not fit the model.
     """
     from rmaat_lava.calibration import check_supported, find_ranges
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
 
     check_supported(model)
+    if not 1 <= max_segments <= MOST_SEGMENTS:
+        raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
     weights = weights or WeightFormat()
     config = model.config
-    needed = -(-int(calibration.lengths.max()) // config.segment_length)
     training = model.training
     try:
         ranges = find_ranges(model.eval(), calibration)
     finally:
         model.train(training)
+    needed = -(-int(calibration.lengths.max()) // config.segment_length)
     program, exponents = build(model, ranges, weights, max(max_segments, needed))
     resources = count(program, tokens=config.input_kind == "tokens", weight_bits=weights.bits)
     resources.check(chips)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from astro_sim.errors import InputError
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
 from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
@@ -27,6 +28,8 @@ from rmaat_lava.scales import (
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
 
+FEWEST_BITS = 6
+"""Bits that the calibrated range of the residual stream has to fill, and of the messages that q, k and v share."""
 RATIO_SHIFT = 24
 """Largest scale of φ(q) H / C: with it no product leaves 53 bits."""
 
@@ -34,9 +37,21 @@ RATIO_SHIFT = 24
 def build(
     classifier: RMAATForSequenceClassification, ranges: twin.Ranges, weights: WeightFormat, max_segments: int
 ) -> tuple[Program, dict[str, int]]:
-    """The integer program for these ranges, and the exponent of every place that the twin names."""
+    """The integer program for these ranges, and the exponent of every place that the twin names.
+
+    Raises
+    ------
+    InputError
+        If values are lost beside others with which they share an exponent.
+    """
     builder = _Builder(classifier, ranges, weights, max_segments)
-    return builder.program(), builder.exponents
+    program = builder.program()
+    for place, exponent in builder.exponents.items():
+        bits = np.log2(ranges[place]) + exponent
+        if place.endswith((".x", ".y", ".message")) and bits < FEWEST_BITS:
+            wanted = f"at least {FEWEST_BITS} bits; values beside them are too large"
+            raise InputError(f"resolution of {place}", f"{bits:.1f} bits", wanted)
+    return program, builder.exponents
 
 
 class _Builder:
@@ -86,7 +101,7 @@ class _Builder:
         )
 
     def _message(self, place: str, consumers: Mapping[str, torch.Tensor], source: int = FINEST) -> int:
-        """Finest exponent, its source's at most, at which messages fit their bits and no consumer's sum leaves the state."""
+        """Finest exponent, its source's at most, at which messages fit their bits and consumers' sums the state."""
         choice = fit(self.ranges[place], MESSAGE, source)
         for name, weight in consumers.items():
             scale = as_numpy(self.weights.step(weight))[:, 0]

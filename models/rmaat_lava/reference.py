@@ -149,7 +149,7 @@ class _Batch:
         return saturate(x, "embedding", self.counts)
 
     def write(self, w: Any, x: Floats, here: Segment, place: str) -> tuple[Floats, Floats]:
-        """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim); `w` is a quick `Write`."""
+        """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim); `w` is quick."""
         message = round_scaled(x, power_of_two(w.message_shift))
         k = here.spread(w.phi(w.key(message, f"{place}.key", self.counts), f"{place}.phi", self.counts))
         v = here.spread(w.value(message, f"{place}.value", self.counts))
@@ -200,7 +200,7 @@ class _Batch:
         return total
 
     def read(self, r: Any, x: Floats, weights: Floats, g: Floats, here: Segment, place: str) -> Floats:
-        """Outputs of the layer, (count, dim); `r` is a quick `Read`, `x` is overwritten."""
+        """Outputs of the layer, (count, dim); `r` is quick, `x` is overwritten."""
         counts, heads = self.counts, self.program.heads
         q = r.query(round_scaled(x, power_of_two(r.message_shift)), f"{place}.query", counts)
         q = self.by_head(here.spread(r.phi(q, f"{place}.phi", counts)))

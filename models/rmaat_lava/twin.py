@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rmaat.attention import SMALLEST_ACTIVITY
+
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
 
@@ -39,8 +41,10 @@ class Ranges:
         self.largest[name] = np.maximum(self.largest.get(name, 0.0), found)
         return values
 
+    SMALLEST = 2.0**-12
+
     def __getitem__(self, name: str) -> float:
-        return max(float(self.largest[name].max()), 2.0**-12)
+        return max(float(self.largest[name].max()), self.SMALLEST)
 
 
 def keep(name: str, values: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ def _block(
         place(f"{name}.g", g.squeeze(2).mT)
         c = q @ g.mT
         place(f"{name}.c", c.squeeze(-1).mT)
-        read = read / c
+        read = read / c.clamp_min(SMALLEST_ACTIVITY)
     place(f"{name}.attended", read.permute(0, 2, 3, 1))
     summed = place(f"{name}.residual", x + read.transpose(1, 2).flatten(2))
     y = place(f"{name}.y", _norm(block.attention_norm, summed, f"{name}.norm", place))

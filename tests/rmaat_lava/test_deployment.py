@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lava_models import frequent_token, small_config
 
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Deployment, quantize, run
+from rmaat_lava import Calibration, Deployment, quantize, run
 from rmaat_lava.deployment import DESCRIPTION, PROGRAM
 
 
@@ -125,3 +127,55 @@ def test_model_with_broken_weights_is_refused(trained, calibration):
     model.classifier.weight.data[0, 0] = torch.nan
     with pytest.raises(InputError, match=r"classifier\.weight"):
         quantize(model, calibration)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    place=st.integers(0, 16),
+    factor=st.sampled_from([*(10.0**k for k in (-40, -20, -6, 2, 4, 6, 9, 12, 20, 30, 38)), np.inf, np.nan]),
+    seed=st.integers(0, 100),
+)
+def test_weights_of_any_size_are_deployed_or_refused_in_one_line(place, factor, seed):
+    """One tensor of the model is multiplied; what is deployed agrees with the float model and keeps its widths."""
+    torch.manual_seed(seed)
+    model = RMAATForSequenceClassification(small_config(dim=8, heads=2, ffn_dim=8, segment_length=8, layers=1))
+    parameters = [parameter for _, parameter in model.named_parameters()]
+    parameters[place % len(parameters)].data.mul_(factor)
+    inputs, lengths, _ = frequent_token(4, seed=seed, shortest=8, longest=24)
+    try:
+        deployment = quantize(model, Calibration(inputs, lengths))
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert np.isnan(factor) or factor > 1 or factor < 1e-3
+        return
+    outputs = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    with torch.no_grad():
+        real = model(inputs, lengths).logits.double().numpy()
+    error = outputs.logits * 2.0**-deployment.logit_exponent - real
+    # 8-bit weights, and features whose spread may be small beside their size
+    assert np.abs(error).max() < 0.25 * np.abs(real).max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"inputs": torch.full((4, 8), 99)}, "token ids from 0 to 11"),
+        ({"inputs": torch.full((4, 8), -1)}, "token ids from 0 to 11"),
+        ({"inputs": torch.ones(4, 8)}, "token ids of shape"),
+        ({"inputs": torch.ones(4, 8, 3)}, "token ids of shape"),
+        ({"inputs": torch.ones(0, 8).long(), "lengths": torch.ones(0).long()}, "none of them 0"),
+        ({"lengths": torch.tensor([8, 8])}, "4 values from 1 to 8"),
+        ({"lengths": torch.tensor([0, 8, 8, 8])}, "4 values from 1 to 8"),
+        ({"lengths": torch.tensor([9, 8, 8, 8])}, "4 values from 1 to 8"),
+    ],
+)
+def test_calibration_data_that_the_model_cannot_read_are_refused(trained, changes, named):
+    data = {"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}
+    with pytest.raises(InputError, match=named):
+        quantize(trained, Calibration(**(data | changes)))
+
+
+@pytest.mark.parametrize("segments", [0, -1, 10**6])
+def test_number_of_segments_is_bounded(trained, calibration, segments):
+    with pytest.raises(InputError, match="max_segments"):
+        quantize(trained, calibration, max_segments=segments)
