@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,6 @@ from rmaat_lava.program import Layer, Program, flatten
 
 STATE_BYTES = 3
 TABLE_BYTES = 2
-NEURONS_PER_CORE = 8192
-BYTES_PER_CORE = 192 * 1024
-STATE_BYTES_PER_NEURON = 4096
-CORES_PER_CHIP = 128
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Constant:
     Parameters
     ----------
     value : float
-        Of one event, J or s.
+        A limit of the chip, or the J or s of one event.
     source : str
         Who found it, on what.
     """
@@ -39,6 +36,15 @@ class Constant:
     value: float
     source: str
 
+
+_INTEL = "Intel Labs, technology brief on Loihi 2, 2021, its table beside Loihi"
+CHIP = {
+    "neuro_cores": Constant(128, f"{_INTEL}: neuron cores a chip"),
+    "neurons_per_core": Constant(8192, f"{_INTEL}: 1 million neurons a chip, taken as 2^20 over 128 cores"),
+    "bytes_per_core": Constant(192 * 1024, f"{_INTEL}: 192 KB a core, allocated at will"),
+    "state_bytes_per_neuron": Constant(4096, f"{_INTEL}: 0 to 4096 bytes a neuron"),
+}
+"""Limits of Loihi 2. Axons of a core and the length of a neuron's microcode have limits too, but none are published."""
 
 _DAVIES = (
     "Davies et al., Loihi, IEEE Micro 38(1), 2018, Table 2: pre-silicon simulation of Loihi 1 (14 nm), not Loihi 2"
@@ -90,7 +96,8 @@ class Part:
     def cores(self) -> int:
         """Neuro-cores, by neurons and by memory, at least one."""
         memory = self.weight_bytes + self.state_bytes + self.table_bytes
-        return max(-(-self.neurons // NEURONS_PER_CORE), -(-memory // BYTES_PER_CORE), 1)
+        by_neurons, by_memory = self.neurons / CHIP["neurons_per_core"].value, memory / CHIP["bytes_per_core"].value
+        return max(ceil(by_neurons), ceil(by_memory), 1)
 
 
 @dataclass(frozen=True)
@@ -143,12 +150,14 @@ class Resources:
         ------
         InputError
         """
+        if chips < 1:
+            raise InputError("chips", chips, "at least 1")
         for part in self.parts:
-            if part.widest_state > STATE_BYTES_PER_NEURON:
-                wanted = f"at most {STATE_BYTES_PER_NEURON} bytes a neuron; use shorter segments"
+            if part.widest_state > (most := CHIP["state_bytes_per_neuron"].value):
+                wanted = f"at most {most} bytes a neuron; use shorter segments"
                 raise InputError(f"{part.name}: state", f"{part.widest_state} bytes", wanted)
-        if (cores := self.total("cores")) > chips * CORES_PER_CHIP:
-            raise InputError("neuro-cores", cores, f"at most {chips * CORES_PER_CHIP}, on {chips} chip(s)")
+        if (cores := self.total("cores")) > (most := chips * CHIP["neuro_cores"].value):
+            raise InputError("neuro-cores", cores, f"at most {most}, on {chips} chip(s)")
 
     def as_dict(self) -> dict[str, Any]:
         """For `deployment.json`."""
@@ -157,7 +166,7 @@ class Resources:
             "processes": len(self.parts),
             "total": {name: self.total(name) for name in names if name not in ("name", "widest_state")},
             "parts": [asdict(part) | {"cores": part.cores} for part in self.parts],
-            "chip": {"neuro_cores": CORES_PER_CHIP, "bytes_per_core": BYTES_PER_CORE},
+            "chip": {name: asdict(constant) for name, constant in CHIP.items()},
             "time_steps_per_token": self.time_steps_per_token,
             "estimated_joules_per_token": self.joules_per_token | {"total": sum(self.joules_per_token.values())},
             "energy_constants": {name: asdict(constant) for name, constant in ENERGY.items()},
