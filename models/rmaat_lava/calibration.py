@@ -23,13 +23,7 @@ LARGEST = 2.0**40
 SUPPORTED: dict[str, tuple[object, ...]] = {
     "mixer": ("astromorphic",),
     "causal": (False,),
-    "input_kind": ("tokens", "features"),
-    "stem_layers": (0,),
-    "stem_stride": (1,),
-    "stem_ngrams": (1,),
-    "trace_norm": (False,),
     "memory_norm": ("before",),
-    "streaming": (False,),
 }
 """Values of the model configuration that have an integer program; fields that are not named may have any."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rmaat_lava.calibration import Calibration
     from rmaat_lava.scales import WeightFormat
 
-FORMAT = "rmaat-lava-2"
+FORMAT = "rmaat-lava-3"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
 DEFAULT_MAX_SEGMENTS, MOST_SEGMENTS = 16, 1024
 
@@ -34,8 +34,8 @@ class Deployment:
     ----------
     program : Program
     description : dict
-        JSON: ``input_kind``, ``vocab_size``, ``max_segments``, ``resources``, ``exponents`` (real value = integer ·
-        2**-exponent), ``source`` and provenance.
+        JSON: ``input_kind``, ``vocab_size``, ``ngrams``, ``max_segments``, ``resources``, ``exponents`` (real value =
+        integer · 2**-exponent), ``source`` and provenance.
     """
 
     program: Program
@@ -134,7 +134,7 @@ def quantize(
         model.train(training)
     needed = -(-int(calibration.lengths.max()) // config.segment_length)
     program, exponents = build(model, ranges, weights, max(max_segments, needed))
-    resources = count(program, tokens=config.input_kind == "tokens", weight_bits=weights.bits)
+    resources = count(program, weight_bits=weights.bits)
     resources.check(chips)
     return Deployment(
         program,
@@ -143,6 +143,8 @@ def quantize(
             "input_kind": config.input_kind,
             "vocab_size": config.vocab_size,
             "input_dim": config.input_dim,
+            "ngrams": config.stem_ngrams,
+            "buckets": config.stem_buckets,
             "max_segments": max(max_segments, needed),
             "weights": asdict(weights) | {"exponent": weights.exponent},
             "exponents": exponents,

@@ -11,7 +11,7 @@ import torch
 from astro_sim.errors import InputError
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
-from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
+from rmaat_lava.program import Convolution, Embedding, Layer, Merge, Program, Read, ReadOut, Retention, Write
 from rmaat_lava.scales import (
     FINEST,
     MESSAGE,
@@ -71,15 +71,21 @@ class _Builder:
     def program(self) -> Program:
         self._residual_exponents()
         return Program(
+            tokens=whole(self.config.segment_length),
             embedding=self._embedding(),
+            stem=tuple(self._convolution(i) for i in range(self.config.stem_layers)),
+            position=whole(as_numpy(self.model.position) * 2.0 ** self.exponents["layers.0.x"]),
             retention=self._retention(),
             layers=tuple(self._layer(i) for i in range(self.config.layers)),
             readout=self._readout(),
         )
 
     def _residual_exponents(self) -> None:
-        """One exponent for the input of each layer and what attention adds to it."""
+        """One exponent for the input of each layer, of stem and stack, and what the layer adds to it."""
         layers = self.config.layers
+        for i in range(self.config.stem_layers):
+            largest = max(self.ranges[f"stem.{i}.x"], self.ranges[f"stem.{i}.residual"])
+            self.exponents[f"stem.{i}.x"] = fit(largest, STATE)
         for i in range(layers):
             largest = max(self.ranges[f"layers.{i}.x"], self.ranges[f"layers.{i}.residual"])
             self.exponents[f"layers.{i}.x"] = fit(largest, STATE)
@@ -110,32 +116,53 @@ class _Builder:
         return choice
 
     def _embedding(self) -> Embedding:
-        embedding: Any = self.model.embedding
-        out = self.exponents["layers.0.x"]
-        if self.config.input_kind == "tokens":
-            linear = self._linear("embedding", embedding.weight.mT, None, 0, out)
-        else:
+        embedding, features = self.model.embedding, self.config.input_kind == "features"
+        stem = "stem.0.x" if self.config.stem_layers else "layers.0.x"
+        merge = self.model.stem.merge if self.config.stem_stride > 1 else None
+        out = self.exponents[stem] if merge is None else fit(self.ranges["embedding"], STATE)
+        if features:
             message = self._message("inputs", {"embedding": embedding.weight})
             linear = self._linear("embedding", embedding.weight, embedding.bias, message, out)
-        return Embedding(linear, whole(as_numpy(self.model.position) * 2.0**out))
+        else:
+            linear = self._linear("embedding", twin.table(self.model).mT, None, 0, out)
+        return Embedding(
+            active=whole(0 if features else self.config.stem_ngrams),
+            linear=linear,
+            merge=() if merge is None else (self._merge(merge, out, self.exponents[stem]),),
+        )
+
+    def _merge(self, merge: Any, stream: int, out: int) -> Merge:
+        message = self._message("merge.message", {"merge": merge.weight}, stream)
+        return Merge(whole(stream - message), self._linear("merge", merge.weight, merge.bias, message, out))
+
+    def _convolution(self, i: int) -> Convolution:
+        name, stem, last = f"stem.{i}", self.model.stem, i == self.config.stem_layers - 1
+        convolution, stream = stem.convolutions[i], self.exponents[f"stem.{i}.x"]
+        out = self.exponents["layers.0.x" if last else f"stem.{i + 1}.x"]
+        weight = convolution.weight.permute(0, 2, 1).flatten(1)  # (out, kernel * in)
+        message = self._message(f"{name}.message", {f"{name}.linear": weight}, stream)
+        return Convolution(
+            message_shift=whole(stream - message),
+            linear=self._linear(f"{name}.linear", weight, convolution.bias, message, stream),
+            norm=self._norm(stem.norms[i], f"{name}.norm", stream, out),
+        )
 
     def _retention(self) -> Retention:
         memory, first, last = self.model.memory, "layers.0.x", f"layers.{self.config.layers}.x"
         scale = 2.0 ** self.exponents[first]
-        factor = self._shares() if memory.schedule is not None else np.ones((self.max_segments + 1,) * 2)
+        with torch.no_grad():
+            factor = as_numpy(memory.factors(self._shares())).T  # row T - 1, column t - 1 scales what enters segment t
         return Retention(
             initial=whole(as_numpy(memory.initial) * scale),
             identity=whole(as_numpy(memory.identity) * scale),
-            factor=whole(factor * 2**MULTIPLIER_BITS),
+            factor=whole(np.pad(factor, ((1, 0), (0, 1))) * 2**MULTIPLIER_BITS),
             shift=whole(MULTIPLIER_BITS + self.exponents[last] - self.exponents[first]),
         )
 
-    def _shares(self) -> np.ndarray:
-        """RF, row T, column t; row and column 0 are not used."""
-        lengths = torch.arange(1, self.max_segments + 1)
+    def _shares(self) -> torch.Tensor:
+        """Share of each segment in the trace of sequences of 1 to `max_segments` segments, (t - 1, T - 1)."""
         with torch.no_grad():
-            shares = as_numpy(self.model.memory.shares(lengths, self.max_segments)).T
-        return np.pad(shares, ((1, 0), (1, 0)))
+            return self.model.memory.shares(torch.arange(1, self.max_segments + 1), self.max_segments)
 
     def _block(self, i: int) -> Any:
         return self.model.blocks[i]
@@ -244,18 +271,37 @@ class _Builder:
         )
 
     def _readout(self) -> ReadOut:
-        config, last = self.config, self.exponents[f"layers.{self.config.layers}.x"]
-        weight, bias = self.classifier.classifier.weight.detach(), self.classifier.classifier.bias
-        if not config.memory_tokens:
-            weight = weight[:, : config.dim] + weight[:, config.dim :]
+        last = self.exponents[f"layers.{self.config.layers}.x"]
+        weight, bias, centre, gain = self._trace()
         summand = min(fit(self.ranges["sum"], STATE), last)
         pool = fit(self.ranges["mean"], STATE)
-        message = self._message("features", {"classifier": weight}, pool)
+        message = self._message("features", {"classifier": weight}, FINEST if self.config.trace_norm else pool)
+        multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
         return ReadOut(
             sum_shift=whole(last - summand),
             reciprocal=Power.of(-1.0),
             mean_shift=whole(summand - pool),
-            share=whole(self._shares() * 2**MULTIPLIER_BITS),
-            message_shift=whole(pool - message),
+            share=whole(np.pad(as_numpy(self._shares()).T, ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
+            centre=whole(centre * 2.0**pool),
+            gain=multiplier,
+            gain_shift=shift,
             classifier=self._linear("classifier", weight, bias, message, fit(self.ranges["classifier"], STATE)),
         )
+
+    def _trace(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+        """The read-out's weight and bias, and what its features are: gain times (trace minus centre).
+
+        Without memory both halves of the trace are the mean of the tokens, and their weights are added.
+        """
+        classifier, dim = self.classifier.classifier, self.config.dim
+        weight, bias = classifier.weight.detach(), classifier.bias.detach()
+        centre, deviation = weight.new_zeros(2 * dim), weight.new_ones(2 * dim)
+        norm: Any = self.classifier.trace_norm
+        if norm is not None:
+            centre, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
+        if not self.config.memory_tokens:
+            (a, b), (mean, other), (sd, other_sd) = (x.split(dim, dim=-1) for x in (weight, centre, deviation))
+            weight, bias = a + b * (sd / other_sd), bias + b @ ((mean - other) / other_sd)
+            centre, deviation = mean, sd
+        gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
+        return weight, bias, as_numpy(centre), gain

@@ -56,7 +56,8 @@ def classify(
     ----------
     program : Program
     inputs : int64 array
-        Token ids (sequences, length), or messages of features (sequences, length, features).
+        Rows that the tokens activate (sequences, length, active), or messages of features (sequences, length,
+        features); see `rmaat_lava.inputs`. Where one row is active, its axis may be left out.
     lengths : int64 array of shape (sequences,)
         Tokens that exist.
     counts : Counter
@@ -69,7 +70,7 @@ def classify(
     int64 array of shape (sequences, labels)
     """
     logits = np.zeros((len(inputs), program.labels), np.int64)
-    quick = vectorised(program)
+    quick, inputs = vectorised(program), inputs.reshape(*inputs.shape[:2], -1)
     order = np.argsort(lengths, kind="stable") if probe is None else np.arange(len(inputs))
     size = max(PLACES_AT_ONCE // program.places, 1) if probe is None else len(inputs)
     batches = [order[start : start + size] for start in range(0, len(order), size)]
@@ -107,28 +108,29 @@ class _Batch:
             rows = np.flatnonzero(self.segments >= t)
             piece = inputs[rows, (t - 1) * size : t * size]
             exists = np.arange(piece.shape[1]) < (self.lengths[rows] - (t - 1) * size)[:, None]
-            valid = np.concatenate([np.ones((len(rows), first), bool), exists], axis=1)
-            here = Segment(t, rows, valid)
-            full = np.zeros((*valid.shape, program.dim))
-            full[:, :first] = self.enter_memory(memory[rows], self.segments[rows], t)
-            full[:, first:][exists] = self.embed(piece, exists)
-            x = here.gather(full)
+            tokens = Segment(t, rows, _groups(exists, program.stride).any(2))
+            here = Segment(t, rows, np.concatenate([np.ones((len(rows), first), bool), tokens.valid], axis=1))
+            entered = self.enter_memory(memory[rows], self.segments[rows], t)
+            embedded = tokens.spread(self.embed(piece, exists, tokens))
+            self.see("stem", tokens, embedded)
+            x = here.gather(np.concatenate([entered, embedded], axis=1))
             for index, layer in enumerate(self.quick.layers):
                 weights, g = self.write(layer.write, x, here, f"layers.{index}.write")
                 x = self.read(layer.read, x, weights, g, here, f"layers.{index}.read")
-                self.see(f"layers.{index}.features", here, x)
+                if self.probe is not None:
+                    self.see(f"layers.{index}.features", here, here.spread(x))
             full = here.spread(x)
             memory[rows] = full[:, :first]
             pool[rows] = saturate(pool[rows] + self.pool(full, here), "readout.pool", self.counts)
             self.see("pool", here, pool[rows])
         r = self.quick.readout
-        return r.classifier(round_scaled(pool, power_of_two(r.message_shift)), "readout.logits", self.counts)
+        features = round_scaled(pool - r.centre, r.gain * power_of_two(r.gain_shift))
+        return r.classifier(saturate(features, "readout.features", self.counts), "readout.logits", self.counts)
 
     def see(self, name: str, here: Segment, values: Floats) -> None:
-        """Show values of all rows, or of the places that exist."""
+        """Show values of the rows, (rows, ...)."""
         if self.probe is not None:
-            rows = values if len(values) == len(here.rows) else here.spread(values)
-            self.probe(name, here, rows.astype(np.int64))
+            self.probe(name, here, values.astype(np.int64))
 
     def enter_memory(self, memory: Floats, segments: Integers, t: int) -> Floats:
         """Memory at its places of segment t: scaled (but for the first), then marked; (rows, M, dim)."""
@@ -138,15 +140,34 @@ class _Batch:
             memory = round_scaled(memory, factor[:, None, None])
         return saturate(memory + retention.identity, "retention", self.counts)
 
-    def embed(self, piece: Integers, exists: np.ndarray) -> Floats:
-        """The tokens that exist, (count, dim)."""
-        linear, tokens = self.quick.embedding.linear, piece[exists]
-        if piece.ndim == 2:
-            x = linear.rows(tokens[:, None], "embedding.linear", self.counts)
+    def embed(self, piece: Integers, exists: np.ndarray, tokens: Segment) -> Floats:
+        """The places of tokens that exist, (count, dim)."""
+        embedding, active = self.quick.embedding, piece[exists]
+        if embedding.active:
+            x = embedding.linear.rows(active, "embedding.linear", self.counts)
         else:
-            x = linear(tokens.astype(float), "embedding.linear", self.counts)
-        x += self.program.embedding.position[np.nonzero(exists)[1]]
+            x = embedding.linear(active.astype(float), "embedding.linear", self.counts)
+        for merge in embedding.merge:
+            message = np.zeros((*exists.shape, x.shape[1]))
+            message[exists] = round_scaled(x, power_of_two(merge.message_shift))
+            groups = tokens.gather(_groups(message, self.program.stride).reshape(*tokens.valid.shape, -1))
+            x = merge.linear(groups, "embedding.merge", self.counts)
+        for index, convolution in enumerate(self.quick.stem):
+            x = self.convolve(convolution, x, 2**index, tokens, f"stem.{index}")
+        x += self.program.position[np.nonzero(tokens.valid)[1]]
         return saturate(x, "embedding", self.counts)
+
+    def convolve(self, c: Any, x: Floats, apart: int, tokens: Segment, place: str) -> Floats:
+        """One layer of the stem, (count, dim) to the same; `c` is quick, `x` is overwritten."""
+        rows, places = tokens.valid.shape
+        kernel = len(c.linear.matrix) // x.shape[1]
+        beyond = kernel // 2 * apart
+        message = np.zeros((rows, places + 2 * beyond, x.shape[1]))
+        message[:, beyond : beyond + places] = tokens.spread(round_scaled(x, power_of_two(c.message_shift)))
+        taps = np.concatenate([message[:, n * apart : n * apart + places] for n in range(kernel)], axis=2)
+        hidden = c.linear(tokens.gather(taps), f"{place}.linear", self.counts)
+        x += np.maximum(hidden, 0, out=hidden)
+        return c.norm(saturate(x, f"{place}.residual", self.counts), f"{place}.norm", self.counts)
 
     def write(self, w: Any, x: Floats, here: Segment, place: str) -> tuple[Floats, Floats]:
         """H as it is read, (rows, heads, head_dim, head_dim), and g, (rows, heads, head_dim); `w` is quick."""
@@ -215,7 +236,8 @@ class _Batch:
         attended = here.gather(ratio)
         by = np.repeat(r.multiplier * power_of_two(r.shift), self.program.head_dim)
         round_scaled(attended, by, out=attended)
-        self.see(f"{place}.attended", here, attended)
+        if self.probe is not None:
+            self.see(f"{place}.attended", here, here.spread(attended))
         x += attended
         y = r.norm(saturate(x, f"{place}.residual", counts), f"{place}.norm", counts)
         hidden = r.ffn_in(round_scaled(y, power_of_two(r.ffn_shift)), f"{place}.ffn_in", counts)
@@ -249,3 +271,9 @@ class _Batch:
 def _sum(full: Floats) -> Floats:
     """Sum over the places, (rows, 1, dim); a product is quicker than `sum`."""
     return np.ones((1, full.shape[1])) @ full
+
+
+def _groups(x: np.ndarray, stride: int) -> np.ndarray:
+    """(rows, tokens, ...) to (rows, places, stride, ...), zeros at the end."""
+    missing = [(0, 0), (0, -x.shape[1] % stride)] + [(0, 0)] * (x.ndim - 2)
+    return np.pad(x, missing).reshape(len(x), -1, stride, *x.shape[2:])

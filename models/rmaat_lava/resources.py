@@ -175,27 +175,20 @@ class Resources:
         }
 
 
-def count(program: Program, tokens: bool = True, weight_bits: int = 8) -> Resources:
+def count(program: Program, weight_bits: int = 8) -> Resources:
     """Count what a program needs.
 
     Parameters
     ----------
     program : Program
-    tokens : bool
-        The input is one token id at a time, one active synapse a channel; else a feature vector.
     weight_bits : int
         Of a synapse, sign included.
     """
     dim, places, first = program.dim, program.places, program.memory_tokens
-    embedding, readout = program.embedding, program.readout
+    readout = program.readout
     parts = [
-        Part(
-            "embedding",
-            **_memory([embedding], neurons=dim, states=0, widest=STATE_BYTES * program.segment_length),
-            synaptic_operations=dim * (1 if tokens else len(embedding.linear.weight)),
-            neuron_updates=dim,
-            spikes=dim,
-        ),
+        _embedding(program),
+        *(_stem(program) if program.stem else ()),
         Part(
             "retention",
             **_memory([program.retention], neurons=dim, states=first * dim, widest=3 * STATE_BYTES * first),
@@ -219,6 +212,39 @@ def count(program: Program, tokens: bool = True, weight_bits: int = 8) -> Resour
     parts = [replace(part, weight_bytes=-(-part.synapses * weight_bits // 8)) for part in parts]
     per_token = places / program.segment_length
     return Resources(tuple(parts), len(program.layers) * per_token, per_token)
+
+
+def _embedding(program: Program) -> Part:
+    """The embedding and, where several tokens share a place, their merging."""
+    dim, stride, embedding = program.dim, program.stride, program.embedding
+    inputs = int(embedding.active) or len(embedding.linear.weight)  # active synapses of a channel
+    merged = bool(embedding.merge)
+    nodes = [embedding] if program.stem else [embedding, program.position]
+    kept = 0 if program.stem else program.token_places
+    return Part(
+        "embedding",
+        **_memory(nodes, neurons=dim * (stride + merged), states=0, widest=STATE_BYTES * kept),
+        synaptic_operations=dim * (inputs + (dim if merged else 0)),
+        neuron_updates=round(dim * (1 + merged / stride)),
+        spikes=round(dim * (1 if merged else 0) + dim / stride),
+    )
+
+
+def _stem(program: Program) -> Iterable[Part]:
+    """The convolutions; a channel keeps the segment that comes, that which leaves, and the messages between."""
+    dim, stem, per_token = program.dim, program.stem, 1 / program.stride
+    yield Part(
+        "stem",
+        **_memory(
+            [*stem, program.position],
+            neurons=len(stem) * (dim + dim + 2),
+            states=len(stem) * 2 * program.token_places * dim,
+            widest=3 * program.token_places * STATE_BYTES,
+        ),
+        synaptic_operations=round(per_token * sum(c.linear.weight.size for c in stem)),
+        neuron_updates=round(per_token * len(stem) * 2 * dim),
+        spikes=round(per_token * len(stem) * dim),
+    )
 
 
 def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[Part]:
@@ -250,7 +276,7 @@ def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[
 
 def _memory(nodes: list[Any], neurons: int, states: int, widest: int) -> dict[str, int]:
     """Synapses and bytes of parts of a program."""
-    arrays = {name: array for node in nodes for name, array in flatten(node).items()}
+    arrays = flatten(tuple(nodes))
     weights = sum(array.size for array in arrays.values() if array.dtype == np.int8)
     tables = [
         name for name in arrays if name.endswith(("table", "fraction", "octave", "astrocytic", "factor", "share"))

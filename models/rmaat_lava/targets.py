@@ -13,9 +13,10 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from rmaat_lava import reference, shim
-from rmaat_lava.arithmetic import LIMIT, Integers
+from rmaat_lava.arithmetic import Integers
 from rmaat_lava.child import run_in_child
 from rmaat_lava.deployment import Deployment
+from rmaat_lava.inputs import prepare
 from rmaat_lava.program import flatten, time_steps
 
 SECONDS_PER_STEP = 0.05
@@ -81,8 +82,8 @@ def _missing_loihi2() -> str | None:
         return "a Loihi 2 board: set NXSDKHOST to its host, or SLURM=1 where SLURM lends boards"
     if not _found(NEURO_CORE_MODELS):
         return (
-            f"process models for the neuro-cores: a module {NEURO_CORE_MODELS} with MODELS, one for each of "
-            "Embedding, MemoryRetention, WriteMode, ReadMode and ReadOut; they need Intel's compiler and are not public"
+            f"process models for the neuro-cores: a module {NEURO_CORE_MODELS} with MODELS, one for each of Embedding, "
+            "Stem, MemoryRetention, WriteMode, ReadMode and ReadOut; they need Intel's compiler and are not public"
         )
     return None
 
@@ -154,7 +155,7 @@ def run(
         If Lava fails or takes too long.
     """
     name = choose_target(target)
-    padded, lengths = _prepared(deployment, inputs, lengths)
+    padded, lengths = prepare(deployment, inputs, lengths)
     start = time.perf_counter()
     if name == "numpy":
         counts: Counter = Counter()
@@ -177,31 +178,3 @@ def run(
         float(found["seconds_per_step"]),
         probes,
     )
-
-
-def _prepared(
-    deployment: Deployment, inputs: np.ndarray | Sequence[np.ndarray], lengths: np.ndarray | None
-) -> tuple[Integers, Integers]:
-    """Padded integers and lengths, checked."""
-    if lengths is None:
-        rows = [np.asarray(row) for row in inputs]
-        lengths = np.array([len(row) for row in rows], np.int64)
-        padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
-        for i, row in enumerate(rows):
-            padded[i, : len(row)] = row
-    else:
-        padded, lengths = np.asarray(inputs), np.asarray(lengths, np.int64)
-    if not len(lengths):
-        raise InputError("inputs", "no sequence", "at least one")
-    if lengths.min() < 1 or lengths.max() > min(padded.shape[1], deployment.max_length):
-        raise InputError("lengths", lengths.tolist(), f"from 1 to {min(padded.shape[1], deployment.max_length)} tokens")
-    if deployment.description["input_kind"] == "tokens":
-        vocabulary = deployment.description["vocab_size"]
-        if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary:
-            raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
-        return padded.astype(np.int64), lengths
-    if padded.ndim != 3 or padded.shape[2] != deployment.description["input_dim"] or not np.isfinite(padded).all():
-        wanted = f"finite features (sequences, length, {deployment.description['input_dim']})"
-        raise InputError("inputs", padded.shape, wanted)
-    messages = np.rint(padded * 2.0 ** deployment.description["exponents"]["inputs"])
-    return np.clip(messages, -LIMIT, LIMIT).astype(np.int64), lengths
