@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -116,19 +116,19 @@ class _Builder:
         return choice
 
     def _embedding(self) -> Embedding:
-        embedding, features = self.model.embedding, self.config.input_kind == "features"
-        stem = "stem.0.x" if self.config.stem_layers else "layers.0.x"
-        merge = self.model.stem.merge if self.config.stem_stride > 1 else None
-        out = self.exponents[stem] if merge is None else fit(self.ranges["embedding"], STATE)
+        embedding, stem = cast(Any, self.model.embedding), cast(Any, self.model.stem)
+        merge, features = stem and stem.merge, self.config.input_kind == "features"
+        entry = self.exponents["stem.0.x" if self.config.stem_layers else "layers.0.x"]
+        out = entry if merge is None else fit(self.ranges["embedding"], STATE)
         if features:
             message = self._message("inputs", {"embedding": embedding.weight})
             linear = self._linear("embedding", embedding.weight, embedding.bias, message, out)
         else:
-            linear = self._linear("embedding", twin.table(self.model).mT, None, 0, out)
+            linear = self._linear("embedding", twin.embedding_table(self.model).mT, None, 0, out)
         return Embedding(
             active=whole(0 if features else self.config.stem_ngrams),
             linear=linear,
-            merge=() if merge is None else (self._merge(merge, out, self.exponents[stem]),),
+            merge=() if merge is None else (self._merge(merge, out, entry),),
         )
 
     def _merge(self, merge: Any, stream: int, out: int) -> Merge:
@@ -136,7 +136,7 @@ class _Builder:
         return Merge(whole(stream - message), self._linear("merge", merge.weight, merge.bias, message, out))
 
     def _convolution(self, i: int) -> Convolution:
-        name, stem, last = f"stem.{i}", self.model.stem, i == self.config.stem_layers - 1
+        name, last, stem = f"stem.{i}", i == self.config.stem_layers - 1, cast(Any, self.model.stem)
         convolution, stream = stem.convolutions[i], self.exponents[f"stem.{i}.x"]
         out = self.exponents["layers.0.x" if last else f"stem.{i + 1}.x"]
         weight = convolution.weight.permute(0, 2, 1).flatten(1)  # (out, kernel * in)

@@ -108,7 +108,7 @@ class _Batch:
             rows = np.flatnonzero(self.segments >= t)
             piece = inputs[rows, (t - 1) * size : t * size]
             exists = np.arange(piece.shape[1]) < (self.lengths[rows] - (t - 1) * size)[:, None]
-            tokens = Segment(t, rows, _groups(exists, program.stride).any(2))
+            tokens = Segment(t, rows, _groups(exists, program.stride).max(2))
             here = Segment(t, rows, np.concatenate([np.ones((len(rows), first), bool), tokens.valid], axis=1))
             entered = self.enter_memory(memory[rows], self.segments[rows], t)
             embedded = tokens.spread(self.embed(piece, exists, tokens))

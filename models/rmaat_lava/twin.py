@@ -85,7 +85,7 @@ def logits(
     for share, factor, piece, mask in pieces:
         scaled = memory * factor[:, None, None] + model.memory.identity
         tokens = _stem(model.stem, _embed(model, piece, place, weight), mask, place, weight)
-        places = model.places(mask)
+        places = mask if model.stem is None else model.stem.places(mask)
         x = place("layers.0.x", torch.cat([scaled, tokens + model.position[: tokens.shape[1]]], dim=1))
         valid = F.pad(places, (n_memory, 0), value=True)
         for i, (block, table) in enumerate(zip(model.blocks, tables, strict=True)):
@@ -107,7 +107,7 @@ def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
     return place("mean", total / mask.sum(1, keepdim=True).clamp_min(1))
 
 
-def table(model: Any) -> Tensor:
+def embedding_table(model: Any) -> Tensor:
     """The embedding as a table: one row a token, or a level, and one a bucket of n-grams, (rows, dim)."""
     if isinstance(model.embedding, nn.Embedding):
         ngrams = () if model.ngrams is None else model.ngrams.tables
@@ -121,7 +121,7 @@ def _embed(model: Any, piece: Tensor, place: Place, weight: Place) -> Tensor:
         return _dense(model.embedding, place("inputs", piece), "embedding", place, weight)
     config = model.config
     rows = active_rows(piece.cpu().numpy(), config.stem_ngrams, config.vocab_size, config.stem_buckets)
-    embedded = F.embedding(torch.from_numpy(rows).to(piece.device), weight("embedding", table(model).mT).mT)
+    embedded = F.embedding(torch.from_numpy(rows).to(piece.device), weight("embedding", embedding_table(model).mT).mT)
     return place("embedding", embedded.sum(-2))
 
 

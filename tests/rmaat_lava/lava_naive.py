@@ -4,6 +4,7 @@ Written from the description of the program alone; it shares no code with the pa
 """
 
 from fractions import Fraction
+from itertools import chain
 from math import floor
 
 TOP = 2**23 - 1
@@ -120,7 +121,7 @@ class Naive:
         shift, stride = self["embedding.merge.0.message_shift"], len(self["embedding.merge.0.linear.weight"]) // dim
         spikes = [[shifted(v, shift) for v in row] for row in x]
         spikes += [[0] * dim] * (-len(x) % stride)
-        groups = [sum(spikes[i : i + stride], []) for i in range(0, len(spikes), stride)]
+        groups = [list(chain(*spikes[i : i + stride])) for i in range(0, len(spikes), stride)]
         return [self.linear("embedding.merge.0.linear", group) for group in groups]
 
     def stem(self, x):
@@ -130,7 +131,7 @@ class Naive:
             kernel = len(self[f"stem.{i}.linear.weight"]) // len(x[0])
             for place, row in enumerate(x):
                 around = [place + (n - kernel // 2) * 2**i for n in range(kernel)]
-                window = sum([spikes[p] if 0 <= p < len(x) else [0] * len(row) for p in around], [])
+                window = list(chain(*(spikes[p] if 0 <= p < len(x) else [0] * len(row) for p in around)))
                 mixed = self.linear(f"stem.{i}.linear", window)
                 x[place] = [self.sat(a + max(b, 0)) for a, b in zip(row, mixed, strict=True)]
             x = [self.norm(f"stem.{i}.norm", row) for row in x]

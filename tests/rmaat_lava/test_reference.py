@@ -116,7 +116,7 @@ def test_rows_of_ngrams_are_those_of_the_model():
     rows = torch.from_numpy(active_rows(ids.numpy(), 4, 12, 50))
     with torch.no_grad():
         expected = model.embedding(ids) + model.ngrams(ids)
-        torch.testing.assert_close(twin.table(model)[rows].sum(-2), expected)
+        torch.testing.assert_close(twin.embedding_table(model)[rows].sum(-2), expected)
 
 
 @pytest.mark.parametrize("factor", [2**6, 2**9, 2**12])

@@ -68,8 +68,8 @@ class SubAstromorphicLayer(AbstractSubProcessModel):
 class Classifier(AbstractProcess):
     """Embedding (-> stem) -> memory retention -> layers -> read-out, the last layer feeding back to the retention.
 
-    After compilation its parts are `classifier.procs.embedding`, `.stem` where the model has convolutions, `.retention`,
-    `.layer_0` (with `.write` and `.read` below it), ..., `.readout`.
+    After compilation its parts are `classifier.procs.embedding`, `.stem` where the model has convolutions,
+    `.retention`, `.layer_0` (with `.write` and `.read` below it), ..., `.readout`.
 
     Parameters
     ----------

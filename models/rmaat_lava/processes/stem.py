@@ -16,7 +16,7 @@ from rmaat_lava.program import Program
 
 
 class Stem(AbstractProcess):
-    """Holds a segment for a phase, since a place needs those after it too, and sends it convolved and with positions."""
+    """Holds a segment for a phase, since a place needs those after it too; sends it convolved, positions added."""
 
     def __init__(self, program: Program, **kwargs: object) -> None:
         super().__init__(program=program, **kwargs)
