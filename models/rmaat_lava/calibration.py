@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from astro_sim.errors import InputError
+from rmaat.heads import RMAATForSequenceClassification, trace
 from rmaat_lava import twin
 
 if TYPE_CHECKING:
     from rmaat.config import RMAATConfig
-    from rmaat.heads import RMAATForSequenceClassification
 
 MAX_HEAD_DIM = 128
 """Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
@@ -72,8 +73,6 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     ------
     InputError
     """
-    from rmaat.heads import RMAATForSequenceClassification
-
     if type(classifier) is not RMAATForSequenceClassification:
         raise InputError("model", type(classifier).__name__, "an RMAATForSequenceClassification")
     config = classifier.config
@@ -91,6 +90,15 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     for name, parameter in classifier.named_parameters():
         if not torch.isfinite(parameter).all():
             raise InputError(name, "values that are not finite", "finite weights")
+
+
+@torch.no_grad()
+def float_traces(classifier: RMAATForSequenceClassification, calibration: Calibration) -> np.ndarray:
+    """What the float model's classifier reads of the calibration data, not normalised, (batch, 2 dim)."""
+    found = []
+    for inputs, lengths in zip(calibration.inputs.split(32), calibration.lengths.split(32), strict=True):
+        found.append(trace(classifier.model, inputs[:, : int(lengths.max())], lengths).double().numpy())
+    return np.concatenate(found)
 
 
 @torch.no_grad()

@@ -176,9 +176,9 @@ class ReadOut:
         From `sum · reciprocal` to the pool.
     share : int64 array of shape (max_segments + 1, max_segments + 1)
         15-bit RF; row T, column t weighs segment t.
-    centre : int64 array of shape (2 dim,)
-        Taken from the pool; 0 where the model does not normalise it.
-    gain : int64 array of shape (2 dim,) or (1,)
+    centre : int64 array of shape (2 dim,) or (dim,)
+        Taken from the pool: the mean by which the model normalises it, and what rounding shifts it on average.
+    gain : int64 array of shape (2 dim,), (dim,) or (1,)
         15-bit factors from the centred pool to the messages of the classifier.
     gain_shift : int64 array of shape ()
     classifier : Linear

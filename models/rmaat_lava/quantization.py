@@ -48,7 +48,7 @@ def build(
     program = builder.program()
     for place, exponent in builder.exponents.items():
         bits = np.log2(ranges[place]) + exponent
-        if place.endswith((".x", ".y", ".message")) and bits < FEWEST_BITS:
+        if place.startswith("layers") and place.endswith((".x", ".y", ".message")) and bits < FEWEST_BITS:
             wanted = f"at least {FEWEST_BITS} bits; values beside them are too large"
             raise InputError(f"resolution of {place}", f"{bits:.1f} bits", wanted)
     return program, builder.exponents
@@ -274,7 +274,7 @@ class _Builder:
         last = self.exponents[f"layers.{self.config.layers}.x"]
         weight, bias, centre, gain = self._trace()
         summand = min(fit(self.ranges["sum"], STATE), last)
-        pool = fit(self.ranges["mean"], STATE)
+        pool = self.exponents["trace"] = fit(self.ranges["mean"], STATE)
         message = self._message("features", {"classifier": weight}, FINEST if self.config.trace_norm else pool)
         multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
         return ReadOut(

@@ -94,6 +94,7 @@ def logits(
         tokens = _mean(x[:, n_memory:], places, place)
         final = _mean(memory, torch.ones_like(memory[..., 0], dtype=torch.bool), place) if n_memory else tokens
         pool = pool + share[:, None] * torch.cat([tokens, final], dim=-1)
+    pool = place("trace", pool)
     if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
         pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
     features = place("features", pool)

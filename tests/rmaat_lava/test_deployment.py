@@ -97,12 +97,7 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
     ("changes", "named"),
     [
         ({"mixer": "softmax", "astrocytic": False, "presynaptic": "off"}, "mixer"),
-        ({"stem_layers": 2}, "stem_layers"),
-        ({"stem_ngrams": 3}, "stem_ngrams"),
-        ({"trace_norm": True}, "trace_norm"),
         ({"memory_norm": "after"}, "memory_norm"),
-        ({"streaming": True}, "streaming"),
-        ({"input_kind": "levels"}, "input_kind"),
         ({"causal": True}, "causal"),
         ({"dim": 130, "heads": 1}, "dim / heads"),
     ],
