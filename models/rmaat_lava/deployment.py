@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = "rmaat-lava-3"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
+ENTRIES = {"input_kind", "vocab_size", "input_dim", "ngrams", "buckets", "max_segments", "exponents", "resources"}
+"""Of the description, without which a target cannot run."""
 DEFAULT_MAX_SEGMENTS, MOST_SEGMENTS = 16, 1024
 
 
@@ -83,7 +85,10 @@ class Deployment:
                     "deployment", str(folder / PROGRAM), "the file that deployment.json names by its SHA-256"
                 )
             with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
-                return cls(rebuild(dict(arrays)), description)
+                deployment = cls(rebuild(dict(arrays)), description)
+            if missing := ENTRIES - description.keys():
+                raise InputError("deployment", str(folder / DESCRIPTION), f"an entry {min(missing)!r}")
+            return deployment
         except InputError:
             raise
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

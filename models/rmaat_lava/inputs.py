@@ -52,7 +52,7 @@ def prepare(
         messages = np.rint(padded * 2.0 ** about["exponents"]["inputs"])
         return np.clip(messages, -LIMIT, LIMIT).astype(np.int64), lengths
     vocabulary = about["vocab_size"]
-    if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary:
+    if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary or (padded % 1).any():
         raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
     size = deployment.program.segment_length
     ids = np.pad(padded.astype(np.int64), [(0, 0), (0, -padded.shape[1] % size)]).reshape(-1, size)

@@ -111,8 +111,7 @@ class _Batch:
             tokens = Segment(t, rows, _groups(exists, program.stride).max(2))
             here = Segment(t, rows, np.concatenate([np.ones((len(rows), first), bool), tokens.valid], axis=1))
             entered = self.enter_memory(memory[rows], self.segments[rows], t)
-            embedded = tokens.spread(self.embed(piece, exists, tokens))
-            self.see("stem", tokens, embedded)
+            embedded = tokens.spread(self.stem(self.embed(piece, exists, tokens), tokens))
             x = here.gather(np.concatenate([entered, embedded], axis=1))
             for index, layer in enumerate(self.quick.layers):
                 weights, g = self.write(layer.write, x, here, f"layers.{index}.write")
@@ -152,10 +151,19 @@ class _Batch:
             message[exists] = round_scaled(x, power_of_two(merge.message_shift))
             groups = tokens.gather(_groups(message, self.program.stride).reshape(*tokens.valid.shape, -1))
             x = merge.linear(groups, "embedding.merge", self.counts)
+        if self.program.stem and self.probe is not None:
+            self.see("embedding", tokens, tokens.spread(x))
+        return x
+
+    def stem(self, x: Floats, tokens: Segment) -> Floats:
+        """Convolutions, if there are any, and positions, (count, dim); `x` is overwritten."""
         for index, convolution in enumerate(self.quick.stem):
             x = self.convolve(convolution, x, 2**index, tokens, f"stem.{index}")
         x += self.program.position[np.nonzero(tokens.valid)[1]]
-        return saturate(x, "embedding", self.counts)
+        saturate(x, "position", self.counts)
+        if self.probe is not None:
+            self.see("stem" if self.program.stem else "embedding", tokens, tokens.spread(x))
+        return x
 
     def convolve(self, c: Any, x: Floats, apart: int, tokens: Segment, place: str) -> Floats:
         """One layer of the stem, (count, dim) to the same; `c` is quick, `x` is overwritten."""

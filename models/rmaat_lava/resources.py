@@ -185,7 +185,7 @@ def count(program: Program, weight_bits: int = 8) -> Resources:
         Of a synapse, sign included.
     """
     dim, places, first = program.dim, program.places, program.memory_tokens
-    readout = program.readout
+    readout, per_token = program.readout, places / program.segment_length
     parts = [
         _embedding(program),
         *(_stem(program) if program.stem else ()),
@@ -193,8 +193,8 @@ def count(program: Program, weight_bits: int = 8) -> Resources:
             "retention",
             **_memory([program.retention], neurons=dim, states=first * dim, widest=3 * STATE_BYTES * first),
             synaptic_operations=0,
-            neuron_updates=dim,
-            spikes=dim,
+            neuron_updates=round(dim * per_token),
+            spikes=round(dim * per_token),
         ),
     ]
     for i, layer in enumerate(program.layers):
@@ -205,12 +205,11 @@ def count(program: Program, weight_bits: int = 8) -> Resources:
             "readout",
             **_memory([readout], neurons=2 * dim + labels, states=4 * dim, widest=2 * STATE_BYTES),
             synaptic_operations=0,
-            neuron_updates=dim,
+            neuron_updates=round(dim * per_token),
             spikes=0,
         )
     )
     parts = [replace(part, weight_bytes=-(-part.synapses * weight_bits // 8)) for part in parts]
-    per_token = places / program.segment_length
     return Resources(tuple(parts), len(program.layers) * per_token, per_token)
 
 

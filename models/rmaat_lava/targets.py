@@ -18,6 +18,7 @@ from rmaat_lava.child import run_in_child
 from rmaat_lava.deployment import Deployment
 from rmaat_lava.inputs import prepare
 from rmaat_lava.program import flatten, time_steps
+from rmaat_lava.trace import trace
 
 SECONDS_PER_STEP = 0.05
 """Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
@@ -42,7 +43,7 @@ class Outputs:
     seconds_per_step : float
         Wall time of one time step of Lava's simulator, start excluded; 0 elsewhere.
     probes : dict of str to int64 array
-        State at every time step, (steps, ...); only if asked for, only from Lava.
+        State at every time step, (steps, ...); only if asked for.
     """
 
     logits: Integers
@@ -143,7 +144,7 @@ def run(
     lengths : int array of shape (sequences,), optional
         Tokens that exist, where `inputs` is one padded array.
     probe : bool
-        Record every state at every time step (not on NumPy).
+        Record every state at every time step; NumPy works out what Lava's would be.
     time_limit : float, optional
         Seconds after which Lava is ended; the default grows with the number of time steps.
 
@@ -160,7 +161,8 @@ def run(
     if name == "numpy":
         counts: Counter = Counter()
         logits = reference.classify(deployment.program, padded, lengths, counts)
-        return Outputs(logits, counts.total(), name, time.perf_counter() - start, 0.0, {})
+        probes = trace(deployment.program, padded, lengths) if probe else {}
+        return Outputs(logits, counts.total(), name, time.perf_counter() - start, 0.0, probes)
     arrays = {f"program.{key}": array for key, array in flatten(deployment.program).items()}
     steps = time_steps(deployment.program, lengths)
     found = run_in_child(

@@ -30,7 +30,7 @@ def trace(program: Program, inputs: Integers, lengths: Integers) -> dict[str, In
     def keep(name: str, here: Segment, values: Integers) -> None:
         for row, value in zip(here.rows.tolist(), values, strict=True):
             seen[name, row, here.t] = value
-            if name != "stem":  # which has no memory
+            if name not in ("embedding", "stem"):  # which have no memory
                 seen["valid", row, here.t] = here.valid[here.rows.tolist().index(row)]
 
     classify(program, inputs, lengths, Counter(), keep)
@@ -62,8 +62,9 @@ class _Schedule:
             states[f"layers.{i}.activity"] = self.written(i, weights=False)
             for name, key in (("attended", f"layers.{i}.read.attended"), ("features", f"layers.{i}.features")):
                 states[f"layers.{i}.{name}"] = self.emitted(i, key)
+        states["embedding.features"] = self.sent("embedding", 0)
         if self.program.stem:
-            states["stem.features"] = self.convolved()
+            states["stem.features"] = self.sent("stem", self.begin)
         for number, (row, t) in enumerate(self.order):
             start = self.begin + self.layers * (number + 1) * self.places
             features = self.seen[f"layers.{self.layers - 1}.features", row, t]
@@ -72,13 +73,13 @@ class _Schedule:
             states["readout.pool"][start + self.places - 1 :] = self.seen["pool", row, t]
         return states
 
-    def convolved(self) -> Integers:
-        """What the stem sends, kept until the next place of a token leaves."""
+    def sent(self, name: str, begin: int) -> Integers:
+        """What the embedding or the stem sends, kept until the next place of a token leaves."""
         state = np.zeros((self.steps, self.program.dim), np.int64)
         for number, (row, t) in enumerate(self.order):
-            start = self.begin + self.layers * number * self.places
+            start = begin + self.layers * number * self.places
             for slot in range(np.count_nonzero(self.seen["valid", row, t]) - self.first):
-                state[start + slot :] = self.seen["stem", row, t][slot]
+                state[start + slot :] = self.seen[name, row, t][slot]
         return state
 
     def written(self, layer: int, weights: bool) -> Integers:

@@ -60,6 +60,12 @@ def _no_program(folder):
     (folder / PROGRAM).unlink()
 
 
+def _missing_entry(folder):
+    described = json.loads((folder / DESCRIPTION).read_text())
+    del described["exponents"]
+    (folder / DESCRIPTION).write_text(json.dumps(described))
+
+
 def _missing_array(folder):
     described = json.loads((folder / DESCRIPTION).read_text())
     with np.load(folder / PROGRAM) as arrays:
@@ -71,7 +77,9 @@ def _missing_array(folder):
     (folder / DESCRIPTION).write_text(json.dumps(described))
 
 
-@pytest.mark.parametrize("damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array])
+@pytest.mark.parametrize(
+    "damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array, _missing_entry]
+)
 def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
     folder = deployment.save(tmp_path / "d")
     damage(folder)

@@ -79,7 +79,7 @@ class Classifier(AbstractProcess):
 
     Attributes
     ----------
-    memory, pool, logits, layer_0_weights, layer_0_activity, ..., stem_features : Var
+    memory, pool, logits, layer_0_weights, layer_0_activity, ..., embedding_features, stem_features : Var
         Every state of every part; any of them can be probed with a Lava Monitor.
     """
 
@@ -90,7 +90,11 @@ class Classifier(AbstractProcess):
 
     def probes(self) -> dict[str, Var]:
         """Every state of the dynamics, by the name that `rmaat_lava.trace.trace` has for it."""
-        named = {"retention.memory": self.vars.memory, "readout.pool": self.vars.pool}
+        named = {
+            "embedding.features": self.vars.embedding_features,
+            "retention.memory": self.vars.memory,
+            "readout.pool": self.vars.pool,
+        }
         for i in range(len(self.proc_params["program"].layers)):
             for name in ("weights", "activity", "attended", "features"):
                 named[f"layers.{i}.{name}"] = getattr(self.vars, f"layer_{i}_{name}")
@@ -115,6 +119,7 @@ def _states(program: Program, sequences: int) -> dict[str, tuple[int, ...]]:
             "memory": (max(program.memory_tokens, 1), program.dim),
             "pool": (len(program.readout.classifier.weight),),
             "logits": (sequences, program.labels),
+            "embedding_features": (program.dim,),
             "embedding_saturated": (1,),
             "retention_saturated": (1,),
             "readout_saturated": (1,),
@@ -150,6 +155,7 @@ class SubClassifier(AbstractSubProcessModel):
                 getattr(process.vars, f"layer_{i}_{name}").alias(getattr(layer.vars, name))
         source.connect(self.retention.memory_in)
         source.connect(self.readout.x_in)
+        process.vars.embedding_features.alias(self.embedding.vars.features)
         process.vars.memory.alias(self.retention.vars.memory)
         process.vars.pool.alias(self.readout.vars.pool)
         process.vars.logits.alias(self.readout.vars.logits)

@@ -28,6 +28,7 @@ class Embedding(AbstractProcess):
     def __init__(self, program: Program, inputs: list[np.ndarray], **kwargs: object) -> None:
         super().__init__(program=program, inputs=inputs, **kwargs)
         self.x_out = OutPort(shape=(HEADER + program.dim,))
+        self.features = Var(shape=(program.dim,), init=0)
         self.saturated = Var(shape=(1,), init=0)
 
 
@@ -36,6 +37,7 @@ class Embedding(AbstractProcess):
 @tag("fixed_pt")
 class PyEmbedding(ProgramModel):
     x_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
+    features: np.ndarray = LavaPyType(np.ndarray, np.int64)
     saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params: dict) -> None:
@@ -57,7 +59,7 @@ class PyEmbedding(ProgramModel):
             group = tokens[slot * stride : (slot + 1) * stride] if slot < self.size else tokens[:0]
             message[:HEADER] = PRESENT if slot >= self.size or len(group) else ABSENT, t, total
             if len(group):
-                message[HEADER:] = self.embed(group, slot)
+                self.features[:] = message[HEADER:] = self.embed(group, slot)
                 self.count()
         self.x_out.send(message)
 
