@@ -10,6 +10,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, WeightFormat, quantize
+from rmaat_lava.program import time_steps
 from rmaat_lava.report import resource_tables, write_report
 from rmaat_lava.resources import ENERGY, Part, count
 
@@ -20,6 +21,21 @@ def test_synapses_are_the_weights_of_the_model(deployment, trained):
     expected = sum(p.numel() for name, p in trained.named_parameters() if name.endswith(names))
     found = count(deployment.program)
     assert found.total("synapses") == found.total("weight_bytes") == expected
+
+
+def test_stem_and_ngrams_are_counted():
+    """dim 32: 12 tokens and two tables of 50 buckets; two tokens a place; two layers of three-place convolutions."""
+    torch.manual_seed(0)
+    changes = {"stem_ngrams": 3, "stem_buckets": 50, "stem_stride": 2, "stem_layers": 2}
+    inputs, lengths, _ = frequent_token(4, seed=0)
+    program = quantize(RMAATForSequenceClassification(small_config(**changes)), Calibration(inputs, lengths)).program
+    found = count(program)
+    embedding, stem = found.parts[:2]
+    assert embedding.synapses == (12 + 2 * 50) * 32 + 2 * 32 * 32 and stem.synapses == 2 * 3 * 32 * 32
+    # a token: three rows of the embedding and its half of the merging, half a place's convolutions
+    assert embedding.synaptic_operations == 3 * 32 + 32 * 32 and stem.synaptic_operations == 2 * 3 * 32 * 32 / 2
+    assert len(found.parts) == 4 + 2 * 2 and found.places_per_token == (4 + 16) / 32
+    assert time_steps(program, [32, 33]) == (2 * 3 + 2) * 20  # two layers, three segments, one phase to fill the stem
 
 
 def test_synaptic_operations_of_a_layer(deployment):
