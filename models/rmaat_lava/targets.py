@@ -20,9 +20,9 @@ from rmaat_lava.inputs import prepare
 from rmaat_lava.program import flatten, time_steps
 from rmaat_lava.trace import trace
 
-SECONDS_PER_STEP = 0.05
-"""Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
-START_SECONDS = 60.0
+SECONDS_PER_STEP = 0.1
+"""For the default time limit of Lava's simulator: a hundred times what a step takes on a machine that is not busy."""
+START_SECONDS = 120.0
 NEURO_CORE_MODELS = "rmaat_lava_nc"
 """Module that a member of Intel's community adds to run on a chip."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,34 @@ def test_overflow_saturates_like_plain_python(factor):
     assert logits.tolist() == [naive.classify(row[:n]) for row, n in zip(rows, lengths, strict=True)]
     assert counts.total() == naive.cut > 0
     assert any(place.endswith("weights") for place in counts)
+
+
+@pytest.mark.parametrize("changes", [{"stem_layers": 2}, {"stem_stride": 2}, {"trace_norm": True}])
+def test_overflow_before_and_after_the_layers_saturates_like_plain_python(changes):
+    """Convolutions, merging and the gain of the trace's norm, blown up 2^14 times."""
+    model = _random_model(4, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2, **changes)
+    inputs = torch.from_numpy(np.random.default_rng(0).integers(1, 12, (3, 12)))
+    lengths = torch.tensor([12, 9, 4])
+    deployment = quantize(model, Calibration(inputs, lengths), max_segments=3)
+
+    def louder(node: Any) -> Any:
+        if hasattr(node, "gain_shift"):
+            return dataclasses.replace(node, gain_shift=np.array(node.gain_shift - 14))
+        return dataclasses.replace(
+            node, linear=dataclasses.replace(node.linear, shift=np.array(node.linear.shift - 14))
+        )
+
+    program = deployment.program
+    embedding = dataclasses.replace(program.embedding, merge=tuple(map(louder, program.embedding.merge)))
+    readout = louder(program.readout) if "trace_norm" in changes else program.readout
+    stem = tuple(map(louder, program.stem))
+    program = dataclasses.replace(program, embedding=embedding, stem=stem, readout=readout)
+    counts = Counter()
+    logits = reference.classify(program, inputs.numpy(), lengths.numpy(), counts)
+    naive = Naive(flatten(program))
+    rows = inputs[..., None].tolist()
+    assert logits.tolist() == [naive.classify(row[:n]) for row, n in zip(rows, lengths, strict=True)]
+    assert counts.total() == naive.cut > 0
 
 
 def test_result_does_not_depend_on_the_batch(deployment):
