@@ -127,7 +127,7 @@ def quantize(
         If the model has a part without an integer form, weights or values that are not finite or far too large for
         24 bits, or does not fit the chips; or if the calibration data do not fit the model.
     """
-    from rmaat_lava.calibration import check_supported, find_ranges
+    from rmaat_lava.calibration import check_supported, find_ranges, float_traces
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
 
@@ -138,7 +138,7 @@ def quantize(
     config = model.config
     training = model.training
     try:
-        ranges = find_ranges(model.eval(), calibration)
+        ranges, traces = find_ranges(model.eval(), calibration), float_traces(model, calibration)
     finally:
         model.train(training)
     needed = -(-int(calibration.lengths.max()) // config.segment_length)
@@ -164,17 +164,15 @@ def quantize(
             "created": timestamp(),
         },
     )
-    return replace(deployment, program=_unbiased(deployment, model, calibration))
+    return replace(deployment, program=_unbiased(deployment, calibration, traces))
 
 
-def _unbiased(deployment: Deployment, model: RMAATForSequenceClassification, calibration: Calibration) -> Program:
+def _unbiased(deployment: Deployment, calibration: Calibration, real: np.ndarray) -> Program:
     """The program with its centre moved by what rounding shifts the trace on average of the calibration data.
 
     A trace is a mean over many places, so that rounding weights shifts it far more than it scatters it. Source: the
-    bias correction of Nagel et al., arXiv 1906.04721.
+    bias correction of Nagel et al., arXiv 1906.04721. `real` are the float model's traces, (batch, 2 dim).
     """
-    from rmaat_lava.calibration import float_traces
-
     program = deployment.program
     traces: dict[int, Integers] = {}
 
@@ -185,7 +183,6 @@ def _unbiased(deployment: Deployment, model: RMAATForSequenceClassification, cal
     inputs, lengths = calibration.inputs.numpy(), calibration.lengths.numpy()
     classify(program, *prepare(deployment, inputs, lengths), Counter(), keep)
     integers = np.stack([traces[row] for row in range(len(lengths))])
-    real = float_traces(model, calibration)[:, : integers.shape[1]]
-    shift = integers.mean(0) - real.mean(0) * 2.0 ** deployment.description["exponents"]["trace"]
+    shift = integers.mean(0) - real.mean(0)[: integers.shape[1]] * 2.0 ** deployment.description["exponents"]["trace"]
     readout = replace(program.readout, centre=program.readout.centre + np.rint(shift).astype(np.int64))
     return replace(program, readout=readout)

@@ -13,6 +13,7 @@ from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, Deployment, quantize, run
 from rmaat_lava.deployment import DESCRIPTION, PROGRAM
+from rmaat_lava.program import flatten
 
 
 def test_saved_and_loaded_runs_the_same(deployment, tmp_path):
@@ -177,6 +178,16 @@ def test_calibration_data_that_the_model_cannot_read_are_refused(trained, change
     data = {"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}
     with pytest.raises(InputError, match=named):
         quantize(trained, Calibration(**(data | changes)))
+
+
+def test_model_in_training_mode_gives_the_same_program(calibration):
+    """Dropout and batch statistics have no part in it, and the mode is as before."""
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(small_config(dropout=0.5, trace_norm=True))
+    programs = [flatten(quantize(model.train(mode), calibration).program) for mode in (True, False)]
+    assert not model.training
+    for name, array in programs[0].items():
+        np.testing.assert_array_equal(array, programs[1][name], err_msg=name)
 
 
 @pytest.mark.parametrize("segments", [0, -1, 10**6])
