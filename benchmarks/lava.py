@@ -103,6 +103,7 @@ def accuracy(
     train: Sequences,
     test: Sequences,
     steps: int,
+    formats: list[WeightFormat],
     learning_rate: float = 2e-5,
     batch_size: int = 32,
 ) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def accuracy(
         "float_tuned": 100 * real_control.mean(),
         "fine_tuning_steps": steps,
     }
-    for weights in (WeightFormat(8), WeightFormat(8, per_channel=False), WeightFormat(4), WeightFormat(3)):
+    for weights in formats:
         aware = tuned(weights)
         found[f"{weights.bits} bits, a {'channel' if weights.per_channel else 'tensor'}"] = {
             "calibrated": compared(right(model, weights), real),
@@ -160,13 +161,13 @@ def accuracy(
     return found
 
 
-def second_task(folder: Path, held_out: int, steps: int) -> dict[str, Any]:
+def second_task(folder: Path, held_out: int, steps: int, formats: list[WeightFormat]) -> dict[str, Any]:
     """`accuracy` on another run's own task, test split."""
     _, model, recipe = load_run(folder)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     some = np.random.default_rng(0).permutation(len(splits.test))[:held_out]
     calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(np.arange(64))))
-    return {"task": recipe.task} | accuracy(model, calibration, splits.train, splits.test.select(some), steps)
+    return {"task": recipe.task} | accuracy(model, calibration, splits.train, splits.test.select(some), steps, formats)
 
 
 def main() -> None:
@@ -176,11 +177,15 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=20, help="sequences of 501 to 1999 tokens")
     parser.add_argument("--accuracy", type=int, default=2000, help="sequences of each accuracy")
     parser.add_argument("--steps", type=int, default=60, help="fine-tuning steps")
+    parser.add_argument(
+        "--formats", nargs="+", default=["8", "8t", "4", "3"], help="bits of the weights; t: one scale a tensor"
+    )
     parser.add_argument("--second", type=Path, help="folder of a run on another task")
     parser.add_argument("--stages", nargs="+", default=["short", "long", "against_bare", "accuracy", "accuracy_second"])
     parser.add_argument("--out", type=Path, default=Path("runs/bench/lava.json"))
     arguments = parser.parse_args()
 
+    formats = [WeightFormat(int(name.rstrip("t")), not name.endswith("t")) for name in arguments.formats]
     _, model, recipe = load_run(arguments.run)
     grammar = listops.Grammar(min_length=63, max_length=129)
     short = listops.generate(max(arguments.short, arguments.accuracy, 64), 90_001, grammar)
@@ -198,8 +203,9 @@ def main() -> None:
             listops.generate(4000, 90_004, grammar),
             short.select(np.arange(arguments.accuracy)),
             arguments.steps,
+            formats,
         ),
-        "accuracy_second": lambda: second_task(arguments.second, arguments.accuracy, arguments.steps),
+        "accuracy_second": lambda: second_task(arguments.second, arguments.accuracy, arguments.steps, formats),
     }
     for name, stage in stages.items():
         if name not in arguments.stages or (name == "accuracy_second" and arguments.second is None):

@@ -9,6 +9,7 @@ from rmaat_lava.processes.classifier import Classifier
 from rmaat_lava.processes.embedding import Embedding, MemoryRetention, PyEmbedding, PyMemoryRetention
 from rmaat_lava.processes.layer import PyReadMode, PyWriteMode, ReadMode, WriteMode
 from rmaat_lava.processes.readout import PyReadOut, ReadOut
+from rmaat_lava.processes.stem import PyStem, Stem
 from rmaat_lava.program import rebuild
 from rmaat_lava.worker import simulate
 
@@ -18,6 +19,13 @@ from rmaat_lava.worker import simulate
 class BareEmbedding(PyEmbedding):
     def run_spk(self) -> None:
         self.x_out.send(np.zeros(self.x_out.shape, np.int64))
+
+
+@implements(proc=Stem, protocol=LoihiProtocol)
+@requires(CPU)
+class BareStem(PyStem):
+    def run_spk(self) -> None:
+        self.x_out.send(self.x_in.recv())
 
 
 @implements(proc=MemoryRetention, protocol=LoihiProtocol)
@@ -56,6 +64,7 @@ class BareReadOut(PyReadOut):
 
 MODELS = {
     Embedding: BareEmbedding,
+    Stem: BareStem,
     MemoryRetention: BareMemoryRetention,
     WriteMode: BareWriteMode,
     ReadMode: BareReadMode,
@@ -65,7 +74,7 @@ MODELS = {
 
 def bare(arrays: dict[str, np.ndarray], settings: dict[str, int]) -> dict[str, np.ndarray]:
     """Seconds a step of a network with the ports and processes of the classifier and nothing in them."""
-    network = Classifier(rebuild(arrays), [np.ones(1, np.int64)])
+    network = Classifier(rebuild(arrays), [np.ones((1, 1), np.int64)])
     seconds = simulate(network, settings["steps"], "fixed_pt", MODELS)
     network.stop()
     return {"seconds_per_step": np.array(seconds / settings["steps"])}

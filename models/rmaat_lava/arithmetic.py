@@ -4,8 +4,7 @@ All numbers are whole and stand for real values by a fixed exponent: ``value = i
 Intermediate results are wide; whatever a neuron keeps or sends is saturated to 24 bits, and each value that
 had to be cut is counted under the name of the place where it happened.
 
-The functions take int64 arrays, or float64 arrays that hold whole numbers: both are exact as long as no
-intermediate result reaches 2^53, and float64 is several times faster where an array is large.
+These are the plain forms, on int64; `rmaat_lava.vectorised` has quick ones for many places at once.
 """
 
 from collections import Counter
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Integers = NDArray[Any]
-"""Whole numbers in int64 or float64."""
+"""Whole numbers in int64."""
 
 STATE_BITS = 24
 LIMIT = 2 ** (STATE_BITS - 1) - 1
@@ -45,8 +44,6 @@ def round_shift(x: Integers, shift: ArrayLike) -> Integers:
     shift : int or int64 array that broadcasts against `x`
     """
     by = np.asarray(shift, dtype=np.int64)
-    if x.dtype.kind == "f":
-        return _rounded_up(x * np.ldexp(1.0, -by))
     if by.size == 1 and by.ndim <= x.ndim:  # many times a token on Lava: a third of the general form's time
         bits = by.item()
         return (x + (1 << bits >> 1)) >> bits if bits > 0 else x << -bits
@@ -57,8 +54,6 @@ def round_shift(x: Integers, shift: ArrayLike) -> Integers:
 
 def multiply_shift(x: Integers, multiplier: Integers | int, shift: ArrayLike) -> Integers:
     """``x * multiplier * 2**-shift``, halves rounded up."""
-    if x.dtype.kind == "f":
-        return _rounded_up(x * (multiplier * np.ldexp(1.0, -np.asarray(shift, np.int64))))
     return round_shift(x * multiplier, shift)
 
 
@@ -66,12 +61,6 @@ def factor_of(x: float) -> tuple[int, int]:
     """15-bit multiplier and shift of a positive number, within 2^-15 of it."""
     shift = MULTIPLIER_BITS - 1 - int(np.floor(np.log2(x)))
     return round(x * 2.0**shift), shift
-
-
-def _rounded_up(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nearest whole numbers, halves up, in place."""
-    x += 0.5
-    return np.floor(x, out=x)
 
 
 @dataclass(frozen=True)

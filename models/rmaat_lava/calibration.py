@@ -5,27 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from astro_sim.errors import InputError
+from rmaat.heads import RMAATForSequenceClassification, trace
 from rmaat_lava import twin
 
 if TYPE_CHECKING:
-    from rmaat.heads import RMAATForSequenceClassification
+    from rmaat.config import RMAATConfig
 
 MAX_HEAD_DIM = 128
 """Widest head: φ(q) H, 24 by 24 bits, then stays below 2^53 and float64 products are exact."""
 
+LARGEST = 2.0**40
+"""Values up to this have exponents between -18 and 24, and every shift between two of them fits 64 bits."""
+
 SUPPORTED: dict[str, tuple[object, ...]] = {
     "mixer": ("astromorphic",),
     "causal": (False,),
-    "input_kind": ("tokens", "features"),
-    "stem_layers": (0,),
-    "stem_stride": (1,),
-    "stem_ngrams": (1,),
-    "trace_norm": (False,),
     "memory_norm": ("before",),
-    "streaming": (False,),
 }
 """Values of the model configuration that have an integer program; fields that are not named may have any."""
 
@@ -45,6 +44,27 @@ class Calibration:
     inputs: torch.Tensor
     lengths: torch.Tensor
 
+    def check(self, config: RMAATConfig) -> None:
+        """Refuse data that a model of this configuration cannot read.
+
+        Raises
+        ------
+        InputError
+        """
+        inputs, lengths = self.inputs, self.lengths
+        tokens = config.input_kind != "features"
+        shape = "(batch, length)" if tokens else f"(batch, length, {config.input_dim})"
+        right = inputs.ndim == 2 if tokens else inputs.ndim == 3 and inputs.shape[2] == config.input_dim
+        if not right or not inputs.numel() or inputs.is_floating_point() is tokens:
+            wanted = f"{'token ids' if tokens else 'real features'} of shape {shape}, none of them 0"
+            raise InputError("calibration inputs", f"{tuple(inputs.shape)} of {inputs.dtype}", wanted)
+        if tokens and not (int(inputs.min()) >= 0 and int(inputs.max()) < config.vocab_size):
+            found = f"{int(inputs.min())} to {int(inputs.max())}"
+            raise InputError("calibration inputs", found, f"token ids from 0 to {config.vocab_size - 1}")
+        if lengths.shape != inputs.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= inputs.shape[1]):
+            wanted = f"{inputs.shape[0]} values from 1 to {inputs.shape[1]}"
+            raise InputError("calibration lengths", lengths.tolist(), wanted)
+
 
 def check_supported(classifier: RMAATForSequenceClassification) -> None:
     """Refuse a model that has no integer program, with the reason.
@@ -53,8 +73,6 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
     ------
     InputError
     """
-    from rmaat.heads import RMAATForSequenceClassification
-
     if type(classifier) is not RMAATForSequenceClassification:
         raise InputError("model", type(classifier).__name__, "an RMAATForSequenceClassification")
     config = classifier.config
@@ -75,9 +93,29 @@ def check_supported(classifier: RMAATForSequenceClassification) -> None:
 
 
 @torch.no_grad()
+def float_traces(classifier: RMAATForSequenceClassification, calibration: Calibration) -> np.ndarray:
+    """What the float model's classifier reads of the calibration data, not normalised, (batch, 2 dim)."""
+    found = []
+    for inputs, lengths in zip(calibration.inputs.split(32), calibration.lengths.split(32), strict=True):
+        found.append(trace(classifier.model, inputs[:, : int(lengths.max())], lengths).double().numpy())
+    return np.concatenate(found)
+
+
+@torch.no_grad()
 def find_ranges(classifier: RMAATForSequenceClassification, calibration: Calibration) -> twin.Ranges:
-    """Run the calibration data through the float model and record the range of every place."""
+    """Run the calibration data through the float model and record the range of every place.
+
+    Raises
+    ------
+    InputError
+        If the data do not fit the model, or a value is not finite or so large that its exponent has no use.
+    """
+    calibration.check(classifier.config)
     ranges = twin.Ranges()
     for inputs, lengths in zip(calibration.inputs.split(32), calibration.lengths.split(32), strict=True):
         twin.logits(classifier, inputs[:, : int(lengths.max())], lengths, place=ranges)
+    for place, largest in ranges.largest.items():
+        if not (largest <= LARGEST).all():
+            wanted = f"at most {LARGEST:.0e} on the calibration data, for a model to be deployed"
+            raise InputError(f"values of {place}", f"{largest.max():.2g}", wanted)
     return ranges

@@ -54,11 +54,11 @@ def run_in_child(
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         with open(folder / "log.txt", "wb") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "rmaat_lava.worker", name],
+                [sys.executable, "-P", "-m", "rmaat_lava.worker", name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": _path()},
                 start_new_session=True,
             )
             try:
@@ -73,6 +73,12 @@ def run_in_child(
             raise LavaError(f"ended by signal {-worker.returncode}\n{told}" if worker.returncode < 0 else told)
         with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
             return dict(outputs)
+
+
+def _path() -> str:
+    """Where modules are looked for: as here, so that the child runs the same code, then as the environment says."""
+    here = [os.path.abspath(entry) for entry in sys.path]
+    return os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _end_session(worker: subprocess.Popen) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat_lava.arithmetic import Integers
+from rmaat_lava.inputs import prepare
 from rmaat_lava.program import Program, flatten, rebuild
+from rmaat_lava.reference import Segment, classify
 from rmaat_lava.resources import count
 
 if TYPE_CHECKING:
@@ -21,9 +25,11 @@ if TYPE_CHECKING:
     from rmaat_lava.calibration import Calibration
     from rmaat_lava.scales import WeightFormat
 
-FORMAT = "rmaat-lava-2"
+FORMAT = "rmaat-lava-3"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
-DEFAULT_MAX_SEGMENTS = 16
+ENTRIES = {"input_kind", "vocab_size", "input_dim", "ngrams", "buckets", "max_segments", "exponents", "resources"}
+"""Of the description, without which a target cannot run."""
+DEFAULT_MAX_SEGMENTS, MOST_SEGMENTS = 16, 1024
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,8 @@ class Deployment:
     ----------
     program : Program
     description : dict
-        JSON: ``input_kind``, ``vocab_size``, ``max_segments``, ``resources``, ``exponents`` (real value = integer ·
-        2**-exponent), ``source`` and provenance.
+        JSON: ``input_kind``, ``vocab_size``, ``ngrams``, ``max_segments``, ``resources``, ``exponents`` (real value =
+        integer · 2**-exponent), ``source`` and provenance.
     """
 
     program: Program
@@ -79,7 +85,10 @@ class Deployment:
                     "deployment", str(folder / PROGRAM), "the file that deployment.json names by its SHA-256"
                 )
             with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
-                return cls(rebuild(dict(arrays)), description)
+                deployment = cls(rebuild(dict(arrays)), description)
+            if missing := ENTRIES - description.keys():
+                raise InputError("deployment", str(folder / DESCRIPTION), f"an entry {min(missing)!r}")
+            return deployment
         except InputError:
             raise
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -115,31 +124,36 @@ def quantize(
     Raises
     ------
     InputError
-        If the model has a part without an integer form, its weights are not finite, or it does not fit the chips.
+        If the model has a part without an integer form, weights or values that are not finite or far too large for
+        24 bits, or does not fit the chips; or if the calibration data do not fit the model.
     """
-    from rmaat_lava.calibration import check_supported, find_ranges
+    from rmaat_lava.calibration import check_supported, find_ranges, float_traces
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
 
     check_supported(model)
+    if not 1 <= max_segments <= MOST_SEGMENTS:
+        raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
     weights = weights or WeightFormat()
     config = model.config
-    needed = -(-int(calibration.lengths.max()) // config.segment_length)
     training = model.training
     try:
-        ranges = find_ranges(model.eval(), calibration)
+        ranges, traces = find_ranges(model.eval(), calibration), float_traces(model, calibration)
     finally:
         model.train(training)
+    needed = -(-int(calibration.lengths.max()) // config.segment_length)
     program, exponents = build(model, ranges, weights, max(max_segments, needed))
-    resources = count(program, tokens=config.input_kind == "tokens", weight_bits=weights.bits)
+    resources = count(program, weight_bits=weights.bits)
     resources.check(chips)
-    return Deployment(
+    deployment = Deployment(
         program,
         {
             "format": FORMAT,
             "input_kind": config.input_kind,
             "vocab_size": config.vocab_size,
             "input_dim": config.input_dim,
+            "ngrams": config.stem_ngrams,
+            "buckets": config.stem_buckets,
             "max_segments": max(max_segments, needed),
             "weights": asdict(weights) | {"exponent": weights.exponent},
             "exponents": exponents,
@@ -150,3 +164,25 @@ def quantize(
             "created": timestamp(),
         },
     )
+    return replace(deployment, program=_unbiased(deployment, calibration, traces))
+
+
+def _unbiased(deployment: Deployment, calibration: Calibration, real: np.ndarray) -> Program:
+    """The program with its centre moved by what rounding shifts the trace on average of the calibration data.
+
+    A trace is a mean over many places, so that rounding weights shifts it far more than it scatters it. Source: the
+    bias correction of Nagel et al., arXiv 1906.04721. `real` are the float model's traces, (batch, 2 dim).
+    """
+    program = deployment.program
+    traces: dict[int, Integers] = {}
+
+    def keep(name: str, here: Segment, values: Integers) -> None:
+        if name == "pool":
+            traces.update(zip(here.rows.tolist(), values, strict=True))
+
+    inputs, lengths = calibration.inputs.numpy(), calibration.lengths.numpy()
+    classify(program, *prepare(deployment, inputs, lengths), Counter(), keep)
+    integers = np.stack([traces[row] for row in range(len(lengths))])
+    shift = integers.mean(0) - real.mean(0)[: integers.shape[1]] * 2.0 ** deployment.description["exponents"]["trace"]
+    readout = replace(program.readout, centre=program.readout.centre + np.rint(shift).astype(np.int64))
+    return replace(program, readout=readout)

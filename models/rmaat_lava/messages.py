@@ -3,7 +3,7 @@
 Time is cut into phases of N steps, N the places of a segment. In one phase a layer writes a segment while it still
 reads the one before; in the next it reads what it has written, and the following layer writes. A segment's memory
 leaves the last layer first and enters the first layer last, so the next segment starts while the last layer reads:
-T segments take L·T + 1 phases for L layers.
+T segments take L·T + 1 phases for L layers, and one more where a stem holds each segment for a phase.
 
 Messages are ``[mode, t, T, x_1 ... x_dim]``: mode 2 is a token or memory place, 1 a place that does not exist, 0 an
 idle step; t is the segment and T the sequence's number of segments.
@@ -27,7 +27,7 @@ class ProgramModel(PyLoihiProcessModel):
     def __init__(self, proc_params: dict) -> None:
         super().__init__(proc_params)
         self.program: Program = proc_params["program"]
-        self.size, self.first = self.program.segment_length, self.program.memory_tokens
+        self.size, self.first = self.program.token_places, self.program.memory_tokens
         self.places = self.program.places
         self.counts: Counter = Counter()
 

@@ -18,19 +18,58 @@ from rmaat_lava.arithmetic import Curve, Integers, Linear, Norm, Octaves, Power
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """From token ids (one-hot, so a row of the weight) or feature messages to the residual stream.
+class Merge:
+    """`stride` neighbouring tokens to one place: `y = W [x_1 ; ... ; x_stride]`, tokens that do not exist being 0.
 
     Parameters
     ----------
+    message_shift : int64 array of shape ()
+        From the embedded tokens to the messages.
     linear : Linear
-        (vocabulary, dim) or (features, dim).
-    position : int64 array of shape (segment_length, dim)
-        Added to the token at that place of its segment.
+        (stride * dim, dim).
     """
 
+    message_shift: Integers
     linear: Linear
-    position: Integers
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """From token ids (one-hot, so rows of the weight) or feature messages to one vector a place.
+
+    Parameters
+    ----------
+    active : int64 array of shape ()
+        Rows that a token activates, its own and one for each length of n-grams; 0 where features come.
+    linear : Linear
+        (rows, dim), the vocabulary and then the buckets of bigrams, trigrams, ...; or (features, dim).
+    merge : tuple of Merge
+        Empty if every token has a place of its own.
+    """
+
+    active: Integers
+    linear: Linear
+    merge: tuple[Merge, ...]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """`y = norm(x + relu(W * x))` over the places of a segment, those that do not exist being 0.
+
+    The i-th of the stem takes places that lie 2**i apart.
+
+    Parameters
+    ----------
+    message_shift : int64 array of shape ()
+        From x to the messages.
+    linear : Linear
+        (kernel * dim, dim), the places from left to right.
+    norm : Norm
+    """
+
+    message_shift: Integers
+    linear: Linear
+    norm: Norm
 
 
 @dataclass(frozen=True)
@@ -125,7 +164,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ReadOut:
-    """`Σ_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t]`, then a linear classifier.
+    """`Σ_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t]`, normalised, then a linear classifier.
 
     Parameters
     ----------
@@ -137,8 +176,11 @@ class ReadOut:
         From `sum · reciprocal` to the pool.
     share : int64 array of shape (max_segments + 1, max_segments + 1)
         15-bit RF; row T, column t weighs segment t.
-    message_shift : int64 array of shape ()
-        From the pool to the messages of the classifier.
+    centre : int64 array of shape (2 dim,) or (dim,)
+        Taken from the pool: the mean by which the model normalises it, and what rounding shifts it on average.
+    gain : int64 array of shape (2 dim,), (dim,) or (1,)
+        15-bit factors from the centred pool to the messages of the classifier.
+    gain_shift : int64 array of shape ()
     classifier : Linear
         (2 dim, labels); (dim, labels) without memory, its two halves added.
     """
@@ -147,15 +189,28 @@ class ReadOut:
     reciprocal: Power
     mean_shift: Integers
     share: Integers
-    message_shift: Integers
+    centre: Integers
+    gain: Integers
+    gain_shift: Integers
     classifier: Linear
 
 
 @dataclass(frozen=True)
 class Program:
-    """A whole classifier in integers."""
+    """A whole classifier in integers.
 
+    Parameters
+    ----------
+    tokens : int64 array of shape ()
+        Of a full segment.
+    position : int64 array of shape (token places, dim)
+        Added to what stands at each place after the stem.
+    """
+
+    tokens: Integers
     embedding: Embedding
+    stem: tuple[Convolution, ...]
+    position: Integers
     retention: Retention
     layers: tuple[Layer, ...]
     readout: ReadOut
@@ -163,7 +218,17 @@ class Program:
     @property
     def segment_length(self) -> int:
         """Tokens of a full segment."""
-        return len(self.embedding.position)
+        return int(self.tokens)
+
+    @property
+    def stride(self) -> int:
+        """Tokens that share a place."""
+        return len(self.embedding.merge[0].linear.weight) // self.dim if self.embedding.merge else 1
+
+    @property
+    def token_places(self) -> int:
+        """Places of the tokens of a full segment."""
+        return len(self.position)
 
     @property
     def memory_tokens(self) -> int:
@@ -173,12 +238,12 @@ class Program:
     @property
     def places(self) -> int:
         """Places of a full segment: memory, then tokens."""
-        return self.memory_tokens + self.segment_length
+        return self.memory_tokens + self.token_places
 
     @property
     def dim(self) -> int:
         """Width of the residual stream."""
-        return self.embedding.position.shape[1]
+        return self.position.shape[1]
 
     @property
     def heads(self) -> int:
@@ -197,9 +262,12 @@ class Program:
 
 
 def time_steps(program: Program, lengths: np.ndarray) -> int:
-    """Time steps in which the Lava network reads sequences of these lengths: L·T + 1 phases of a segment's places."""
+    """Time steps in which the Lava network reads sequences of these lengths.
+
+    L·T + 1 phases of a segment's places, and one more in which a stem fills.
+    """
     segments = int((-(-np.asarray(lengths) // program.segment_length)).sum())
-    return (len(program.layers) * segments + 1) * program.places
+    return (len(program.layers) * segments + 1 + bool(program.stem)) * program.places
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, np.ndarray]:

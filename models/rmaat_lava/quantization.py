@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
+from astro_sim.errors import InputError
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
-from rmaat_lava.program import Embedding, Layer, Program, Read, ReadOut, Retention, Write
-from rmaat_lava.scales import MESSAGE, STATE, WeightFormat, as_numpy, fit, multipliers, phi_table, split_bits, whole
+from rmaat_lava.program import Convolution, Embedding, Layer, Merge, Program, Read, ReadOut, Retention, Write
+from rmaat_lava.scales import (
+    FINEST,
+    MESSAGE,
+    STATE,
+    WeightFormat,
+    as_numpy,
+    fit,
+    multipliers,
+    phi_table,
+    split_bits,
+    whole,
+)
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
 
+FEWEST_BITS = 6
+"""Bits that the calibrated range of the residual stream has to fill, and of the messages that q, k and v share."""
 RATIO_SHIFT = 24
 """Largest scale of φ(q) H / C: with it no product leaves 53 bits."""
 
@@ -23,9 +37,21 @@ RATIO_SHIFT = 24
 def build(
     classifier: RMAATForSequenceClassification, ranges: twin.Ranges, weights: WeightFormat, max_segments: int
 ) -> tuple[Program, dict[str, int]]:
-    """The integer program for these ranges, and the exponent of every place that the twin names."""
+    """The integer program for these ranges, and the exponent of every place that the twin names.
+
+    Raises
+    ------
+    InputError
+        If values are lost beside others with which they share an exponent.
+    """
     builder = _Builder(classifier, ranges, weights, max_segments)
-    return builder.program(), builder.exponents
+    program = builder.program()
+    for place, exponent in builder.exponents.items():
+        bits = np.log2(ranges[place]) + exponent
+        if place.startswith("layers") and place.endswith((".x", ".y", ".message")) and bits < FEWEST_BITS:
+            wanted = f"at least {FEWEST_BITS} bits; values beside them are too large"
+            raise InputError(f"resolution of {place}", f"{bits:.1f} bits", wanted)
+    return program, builder.exponents
 
 
 class _Builder:
@@ -45,15 +71,21 @@ class _Builder:
     def program(self) -> Program:
         self._residual_exponents()
         return Program(
+            tokens=whole(self.config.segment_length),
             embedding=self._embedding(),
+            stem=tuple(self._convolution(i) for i in range(self.config.stem_layers)),
+            position=whole(as_numpy(self.model.position) * 2.0 ** self.exponents["layers.0.x"]),
             retention=self._retention(),
             layers=tuple(self._layer(i) for i in range(self.config.layers)),
             readout=self._readout(),
         )
 
     def _residual_exponents(self) -> None:
-        """One exponent for the input of each layer and what attention adds to it."""
+        """One exponent for the input of each layer, of stem and stack, and what the layer adds to it."""
         layers = self.config.layers
+        for i in range(self.config.stem_layers):
+            largest = max(self.ranges[f"stem.{i}.x"], self.ranges[f"stem.{i}.residual"])
+            self.exponents[f"stem.{i}.x"] = fit(largest, STATE)
         for i in range(layers):
             largest = max(self.ranges[f"layers.{i}.x"], self.ranges[f"layers.{i}.residual"])
             self.exponents[f"layers.{i}.x"] = fit(largest, STATE)
@@ -74,9 +106,9 @@ class _Builder:
             shift=shift,
         )
 
-    def _message(self, place: str, consumers: Mapping[str, torch.Tensor]) -> int:
-        """Finest exponent at which the messages fit their bits and no consumer's sum leaves the state."""
-        choice = fit(self.ranges[place], MESSAGE)
+    def _message(self, place: str, consumers: Mapping[str, torch.Tensor], source: int = FINEST) -> int:
+        """Finest exponent, its source's at most, at which messages fit their bits and consumers' sums the state."""
+        choice = fit(self.ranges[place], MESSAGE, source)
         for name, weight in consumers.items():
             scale = as_numpy(self.weights.step(weight))[:, 0]
             choice = min(choice, fit(float((self.ranges.largest[name] / scale).max()), STATE))
@@ -84,32 +116,53 @@ class _Builder:
         return choice
 
     def _embedding(self) -> Embedding:
-        embedding: Any = self.model.embedding
-        out = self.exponents["layers.0.x"]
-        if self.config.input_kind == "tokens":
-            linear = self._linear("embedding", embedding.weight.mT, None, 0, out)
-        else:
+        embedding, stem = cast(Any, self.model.embedding), cast(Any, self.model.stem)
+        merge, features = stem and stem.merge, self.config.input_kind == "features"
+        entry = self.exponents["stem.0.x" if self.config.stem_layers else "layers.0.x"]
+        out = entry if merge is None else fit(self.ranges["embedding"], STATE)
+        if features:
             message = self._message("inputs", {"embedding": embedding.weight})
             linear = self._linear("embedding", embedding.weight, embedding.bias, message, out)
-        return Embedding(linear, whole(as_numpy(self.model.position) * 2.0**out))
+        else:
+            linear = self._linear("embedding", twin.embedding_table(self.model).mT, None, 0, out)
+        return Embedding(
+            active=whole(0 if features else self.config.stem_ngrams),
+            linear=linear,
+            merge=() if merge is None else (self._merge(merge, out, entry),),
+        )
+
+    def _merge(self, merge: Any, stream: int, out: int) -> Merge:
+        message = self._message("merge.message", {"merge": merge.weight}, stream)
+        return Merge(whole(stream - message), self._linear("merge", merge.weight, merge.bias, message, out))
+
+    def _convolution(self, i: int) -> Convolution:
+        name, last, stem = f"stem.{i}", i == self.config.stem_layers - 1, cast(Any, self.model.stem)
+        convolution, stream = stem.convolutions[i], self.exponents[f"stem.{i}.x"]
+        out = self.exponents["layers.0.x" if last else f"stem.{i + 1}.x"]
+        weight = convolution.weight.permute(0, 2, 1).flatten(1)  # (out, kernel * in)
+        message = self._message(f"{name}.message", {f"{name}.linear": weight}, stream)
+        return Convolution(
+            message_shift=whole(stream - message),
+            linear=self._linear(f"{name}.linear", weight, convolution.bias, message, stream),
+            norm=self._norm(stem.norms[i], f"{name}.norm", stream, out),
+        )
 
     def _retention(self) -> Retention:
         memory, first, last = self.model.memory, "layers.0.x", f"layers.{self.config.layers}.x"
         scale = 2.0 ** self.exponents[first]
-        factor = self._shares() if memory.schedule is not None else np.ones((self.max_segments + 1,) * 2)
+        with torch.no_grad():
+            factor = as_numpy(memory.factors(self._shares())).T  # row T - 1, column t - 1 scales what enters segment t
         return Retention(
             initial=whole(as_numpy(memory.initial) * scale),
             identity=whole(as_numpy(memory.identity) * scale),
-            factor=whole(factor * 2**MULTIPLIER_BITS),
+            factor=whole(np.pad(factor, ((1, 0), (0, 1))) * 2**MULTIPLIER_BITS),
             shift=whole(MULTIPLIER_BITS + self.exponents[last] - self.exponents[first]),
         )
 
-    def _shares(self) -> np.ndarray:
-        """RF, row T, column t; row and column 0 are not used."""
-        lengths = torch.arange(1, self.max_segments + 1)
+    def _shares(self) -> torch.Tensor:
+        """Share of each segment in the trace of sequences of 1 to `max_segments` segments, (t - 1, T - 1)."""
         with torch.no_grad():
-            shares = as_numpy(self.model.memory.shares(lengths, self.max_segments)).T
-        return np.pad(shares, ((1, 0), (1, 0)))
+            return self.model.memory.shares(torch.arange(1, self.max_segments + 1), self.max_segments)
 
     def _block(self, i: int) -> Any:
         return self.model.blocks[i]
@@ -120,7 +173,7 @@ class _Builder:
         stream = self.exponents[f"{name}.x"]
         weights = dict(zip(("query", "key", "value"), attention.qkv.weight.detach().chunk(3), strict=True))
         biases = dict(zip(("query", "key", "value"), attention.qkv.bias.detach().chunk(3), strict=True))
-        message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()})
+        message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()}, stream)
 
         # the sums H = Σ φ(k) v and φ(q) H may fill the state; the two factors of each get equally many bits
         phi_k, phi_q, weights_range = (self.ranges[f"{name}.{part}"] for part in ("phi_k", "phi_q", "weights"))
@@ -184,7 +237,7 @@ class _Builder:
     ) -> Read:
         name, block = f"layers.{i}", self._block(i)
         stream, y, out = (self.exponents[place] for place in (f"{name}.x", f"{name}.y", f"layers.{i + 1}.x"))
-        ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight})
+        ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight}, y)
         hidden = self._message(f"{name}.ffn_in", {f"{name}.ffn_out": block.ffn_out.weight})
         return Read(
             message_shift=whole(stream - message),
@@ -218,18 +271,37 @@ class _Builder:
         )
 
     def _readout(self) -> ReadOut:
-        config, last = self.config, self.exponents[f"layers.{self.config.layers}.x"]
-        weight, bias = self.classifier.classifier.weight.detach(), self.classifier.classifier.bias
-        if not config.memory_tokens:
-            weight = weight[:, : config.dim] + weight[:, config.dim :]
-        message = self._message("features", {"classifier": weight})
+        last = self.exponents[f"layers.{self.config.layers}.x"]
+        weight, bias, centre, gain = self._trace()
         summand = min(fit(self.ranges["sum"], STATE), last)
-        pool = fit(self.ranges["mean"], STATE)
+        pool = self.exponents["trace"] = fit(self.ranges["mean"], STATE)
+        message = self._message("features", {"classifier": weight}, FINEST if self.config.trace_norm else pool)
+        multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
         return ReadOut(
             sum_shift=whole(last - summand),
             reciprocal=Power.of(-1.0),
             mean_shift=whole(summand - pool),
-            share=whole(self._shares() * 2**MULTIPLIER_BITS),
-            message_shift=whole(pool - message),
+            share=whole(np.pad(as_numpy(self._shares()).T, ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
+            centre=whole(centre * 2.0**pool),
+            gain=multiplier,
+            gain_shift=shift,
             classifier=self._linear("classifier", weight, bias, message, fit(self.ranges["classifier"], STATE)),
         )
+
+    def _trace(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+        """The read-out's weight and bias, and what its features are: gain times (trace minus centre).
+
+        Without memory both halves of the trace are the mean of the tokens, and their weights are added.
+        """
+        classifier, dim = self.classifier.classifier, self.config.dim
+        weight, bias = classifier.weight.detach(), classifier.bias.detach()
+        centre, deviation = weight.new_zeros(2 * dim), weight.new_ones(2 * dim)
+        norm: Any = self.classifier.trace_norm
+        if norm is not None:
+            centre, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
+        if not self.config.memory_tokens:
+            (a, b), (mean, other), (sd, other_sd) = (x.split(dim, dim=-1) for x in (weight, centre, deviation))
+            weight, bias = a + b * (sd / other_sd), bias + b @ ((mean - other) / other_sd)
+            centre, deviation = mean, sd
+        gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
+        return weight, bias, as_numpy(centre), gain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,16 +11,17 @@ from torch import Tensor, nn
 from rmaat.heads import Prediction, RMAATForSequenceClassification
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import LIMIT
-from rmaat_lava.calibration import Calibration, check_supported, find_ranges
-from rmaat_lava.quantization import build
+from rmaat_lava.calibration import Calibration
+from rmaat_lava.deployment import quantize
 from rmaat_lava.scales import WeightFormat
 
 
 class QuantizationAware(nn.Module):
     """Wraps a classifier for fine-tuning; any training loop that takes a classifier takes this.
 
-    Values and weights are rounded to the exponents and weight scales of the program that `quantize` would build
-    from the same calibration data; gradients pass straight through the rounding (Bengio et al., arXiv 1308.3432)
+    Values and weights are rounded to the exponents and weight scales of the program that `quantize` builds from the
+    same calibration data, and the trace that the read-out normalises moves by the program's centre;
+    gradients pass straight through the rounding (Bengio et al., arXiv 1308.3432)
     and stop where a value saturates. The wrapped classifier is trained in place and deployed with `quantize`.
 
     Parameters
@@ -33,15 +36,17 @@ class QuantizationAware(nn.Module):
         self, classifier: RMAATForSequenceClassification, calibration: Calibration, weights: WeightFormat | None = None
     ) -> None:
         super().__init__()
-        check_supported(classifier)
         self.classifier, self.weights = classifier, weights or WeightFormat()
         self.exponents: dict[str, int] = {}
         self.calibrate(calibration)
 
     def calibrate(self, calibration: Calibration) -> None:
-        """Take the exponents from data again, after the weights have moved."""
-        ranges = find_ranges(self.classifier, calibration)
-        _, self.exponents = build(self.classifier, ranges, self.weights, max_segments=1)
+        """Take exponents, and what the integers' trace is shifted by, from data again after the weights have moved."""
+        deployment = quantize(self.classifier, calibration, weights=self.weights)
+        self.exponents = deployment.description["exponents"]
+        centre = torch.from_numpy(deployment.program.readout.centre * 2.0 ** -self.exponents["trace"]).float()
+        norm: Any = self.classifier.trace_norm
+        self.shift = centre if norm is None else centre - norm.running_mean[: len(centre)]
 
     def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
         """As the classifier's; lengths (batch,) are needed."""
@@ -52,6 +57,8 @@ class QuantizationAware(nn.Module):
         if name not in self.exponents:
             return values
         scale = 2.0 ** self.exponents[name]
+        if name == "trace":  # both halves are the same where there is no memory
+            values = values - self.shift.to(values).repeat(values.shape[1] // len(self.shift))
         return _rounded(values.clamp(-LIMIT / scale, LIMIT / scale), scale)
 
     def _weight(self, name: str, values: Tensor) -> Tensor:

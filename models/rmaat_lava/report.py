@@ -27,14 +27,28 @@ EVENTS = {
 
 def resource_tables(resources: dict[str, Any]) -> Group:
     """What the parts of a deployment and their sum hold, then what they do a token; one row a Lava process."""
-    title = f"{resources['processes']} processes, {resources['total']['cores']} of 128 neuro-cores of a chip"
+    cores = f"{resources['total']['cores']} of {resources['chip']['neuro_cores']['value']} neuro-cores"
+    title = f"{resources['processes']} processes, {cores} of a chip"
     energy, latency = resources["estimated_joules_per_token"]["total"], resources["estimated_seconds_per_token"]
     return Group(
         _table(title, MEMORY, resources),
         _table("events", EVENTS, resources),
         f"estimated from published constants of Loihi 1, not measured: {energy * 1e9:,.0f} nJ and "
-        f"{latency * 1e6:,.0f} µs a token; the sources are in report.html",
+        f"{latency * 1e6:,.0f} µs a token",
+        _constants(resources),
     )
+
+
+def _constants(resources: dict[str, Any]) -> Table:
+    """Every limit and figure that the numbers above follow from, with whose it is."""
+    table = Table(title="where the constants come from")
+    table.add_column("constant", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("source")
+    for kind, unit, scale in (("chip", "", 1), ("energy_constants", " pJ", 1e12), ("latency_constants", " ns", 1e9)):
+        for name, constant in resources[kind].items():
+            table.add_row(name.replace("_", " "), f"{constant['value'] * scale:,.6g}{unit}", constant["source"])
+    return table
 
 
 def _table(title: str, columns: dict[str, str], resources: dict[str, Any]) -> Table:

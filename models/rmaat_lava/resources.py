@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,6 @@ from rmaat_lava.program import Layer, Program, flatten
 
 STATE_BYTES = 3
 TABLE_BYTES = 2
-NEURONS_PER_CORE = 8192
-BYTES_PER_CORE = 192 * 1024
-STATE_BYTES_PER_NEURON = 4096
-CORES_PER_CHIP = 128
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Constant:
     Parameters
     ----------
     value : float
-        Of one event, J or s.
+        A limit of the chip, or the J or s of one event.
     source : str
         Who found it, on what.
     """
@@ -39,6 +36,15 @@ class Constant:
     value: float
     source: str
 
+
+_INTEL = "Intel Labs, technology brief on Loihi 2, 2021, its table beside Loihi"
+CHIP = {
+    "neuro_cores": Constant(128, f"{_INTEL}: neuron cores a chip"),
+    "neurons_per_core": Constant(8192, f"{_INTEL}: 1 million neurons a chip, taken as 2^20 over 128 cores"),
+    "bytes_per_core": Constant(192 * 1024, f"{_INTEL}: 192 KB a core, allocated at will"),
+    "state_bytes_per_neuron": Constant(4096, f"{_INTEL}: 0 to 4096 bytes a neuron"),
+}
+"""Limits of Loihi 2. Axons of a core and the length of a neuron's microcode have limits too, but none are published."""
 
 _DAVIES = (
     "Davies et al., Loihi, IEEE Micro 38(1), 2018, Table 2: pre-silicon simulation of Loihi 1 (14 nm), not Loihi 2"
@@ -90,7 +96,8 @@ class Part:
     def cores(self) -> int:
         """Neuro-cores, by neurons and by memory, at least one."""
         memory = self.weight_bytes + self.state_bytes + self.table_bytes
-        return max(-(-self.neurons // NEURONS_PER_CORE), -(-memory // BYTES_PER_CORE), 1)
+        by_neurons, by_memory = self.neurons / CHIP["neurons_per_core"].value, memory / CHIP["bytes_per_core"].value
+        return max(ceil(by_neurons), ceil(by_memory), 1)
 
 
 @dataclass(frozen=True)
@@ -143,12 +150,14 @@ class Resources:
         ------
         InputError
         """
+        if chips < 1:
+            raise InputError("chips", chips, "at least 1")
         for part in self.parts:
-            if part.widest_state > STATE_BYTES_PER_NEURON:
-                wanted = f"at most {STATE_BYTES_PER_NEURON} bytes a neuron; use shorter segments"
+            if part.widest_state > (most := CHIP["state_bytes_per_neuron"].value):
+                wanted = f"at most {most} bytes a neuron; use shorter segments"
                 raise InputError(f"{part.name}: state", f"{part.widest_state} bytes", wanted)
-        if (cores := self.total("cores")) > chips * CORES_PER_CHIP:
-            raise InputError("neuro-cores", cores, f"at most {chips * CORES_PER_CHIP}, on {chips} chip(s)")
+        if (cores := self.total("cores")) > (most := chips * CHIP["neuro_cores"].value):
+            raise InputError("neuro-cores", cores, f"at most {most}, on {chips} chip(s)")
 
     def as_dict(self) -> dict[str, Any]:
         """For `deployment.json`."""
@@ -157,7 +166,7 @@ class Resources:
             "processes": len(self.parts),
             "total": {name: self.total(name) for name in names if name not in ("name", "widest_state")},
             "parts": [asdict(part) | {"cores": part.cores} for part in self.parts],
-            "chip": {"neuro_cores": CORES_PER_CHIP, "bytes_per_core": BYTES_PER_CORE},
+            "chip": {name: asdict(constant) for name, constant in CHIP.items()},
             "time_steps_per_token": self.time_steps_per_token,
             "estimated_joules_per_token": self.joules_per_token | {"total": sum(self.joules_per_token.values())},
             "energy_constants": {name: asdict(constant) for name, constant in ENERGY.items()},
@@ -166,33 +175,26 @@ class Resources:
         }
 
 
-def count(program: Program, tokens: bool = True, weight_bits: int = 8) -> Resources:
+def count(program: Program, weight_bits: int = 8) -> Resources:
     """Count what a program needs.
 
     Parameters
     ----------
     program : Program
-    tokens : bool
-        The input is one token id at a time, one active synapse a channel; else a feature vector.
     weight_bits : int
         Of a synapse, sign included.
     """
     dim, places, first = program.dim, program.places, program.memory_tokens
-    embedding, readout = program.embedding, program.readout
+    readout, per_token = program.readout, places / program.segment_length
     parts = [
-        Part(
-            "embedding",
-            **_memory([embedding], neurons=dim, states=0, widest=STATE_BYTES * program.segment_length),
-            synaptic_operations=dim * (1 if tokens else len(embedding.linear.weight)),
-            neuron_updates=dim,
-            spikes=dim,
-        ),
+        _embedding(program),
+        *(_stem(program) if program.stem else ()),
         Part(
             "retention",
             **_memory([program.retention], neurons=dim, states=first * dim, widest=3 * STATE_BYTES * first),
             synaptic_operations=0,
-            neuron_updates=dim,
-            spikes=dim,
+            neuron_updates=round(dim * per_token),
+            spikes=round(dim * per_token),
         ),
     ]
     for i, layer in enumerate(program.layers):
@@ -203,13 +205,45 @@ def count(program: Program, tokens: bool = True, weight_bits: int = 8) -> Resour
             "readout",
             **_memory([readout], neurons=2 * dim + labels, states=4 * dim, widest=2 * STATE_BYTES),
             synaptic_operations=0,
-            neuron_updates=dim,
+            neuron_updates=round(dim * per_token),
             spikes=0,
         )
     )
     parts = [replace(part, weight_bytes=-(-part.synapses * weight_bits // 8)) for part in parts]
-    per_token = places / program.segment_length
     return Resources(tuple(parts), len(program.layers) * per_token, per_token)
+
+
+def _embedding(program: Program) -> Part:
+    """The embedding and, where several tokens share a place, their merging."""
+    dim, stride, embedding = program.dim, program.stride, program.embedding
+    inputs = int(embedding.active) or len(embedding.linear.weight)  # active synapses of a channel
+    merged = bool(embedding.merge)
+    nodes = [embedding] if program.stem else [embedding, program.position]
+    kept = 0 if program.stem else program.token_places
+    return Part(
+        "embedding",
+        **_memory(nodes, neurons=dim * (stride + merged), states=0, widest=STATE_BYTES * kept),
+        synaptic_operations=dim * (inputs + (dim if merged else 0)),
+        neuron_updates=round(dim * (1 + merged / stride)),
+        spikes=round(dim * (1 if merged else 0) + dim / stride),
+    )
+
+
+def _stem(program: Program) -> Iterable[Part]:
+    """The convolutions; a channel keeps the segment that comes, that which leaves, and the messages between."""
+    dim, stem, per_token = program.dim, program.stem, 1 / program.stride
+    yield Part(
+        "stem",
+        **_memory(
+            [*stem, program.position],
+            neurons=len(stem) * (dim + dim + 2),
+            states=len(stem) * 2 * program.token_places * dim,
+            widest=3 * program.token_places * STATE_BYTES,
+        ),
+        synaptic_operations=round(per_token * sum(c.linear.weight.size for c in stem)),
+        neuron_updates=round(per_token * len(stem) * 2 * dim),
+        spikes=round(per_token * len(stem) * dim),
+    )
 
 
 def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[Part]:
@@ -241,7 +275,7 @@ def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[
 
 def _memory(nodes: list[Any], neurons: int, states: int, widest: int) -> dict[str, int]:
     """Synapses and bytes of parts of a program."""
-    arrays = {name: array for node in nodes for name, array in flatten(node).items()}
+    arrays = flatten(tuple(nodes))
     weights = sum(array.size for array in arrays.values() if array.dtype == np.int8)
     tables = [
         name for name in arrays if name.endswith(("table", "fraction", "octave", "astrocytic", "factor", "share"))

@@ -13,14 +13,16 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from rmaat_lava import reference, shim
-from rmaat_lava.arithmetic import LIMIT, Integers
+from rmaat_lava.arithmetic import Integers
 from rmaat_lava.child import run_in_child
 from rmaat_lava.deployment import Deployment
+from rmaat_lava.inputs import prepare
 from rmaat_lava.program import flatten, time_steps
+from rmaat_lava.trace import trace
 
-SECONDS_PER_STEP = 0.05
-"""Upper estimate for the default time limit of Lava's simulator: ten to twenty times what a step takes."""
-START_SECONDS = 60.0
+SECONDS_PER_STEP = 0.1
+"""For the default time limit of Lava's simulator: a hundred times what a step takes on a machine that is not busy."""
+START_SECONDS = 120.0
 NEURO_CORE_MODELS = "rmaat_lava_nc"
 """Module that a member of Intel's community adds to run on a chip."""
 
@@ -41,7 +43,7 @@ class Outputs:
     seconds_per_step : float
         Wall time of one time step of Lava's simulator, start excluded; 0 elsewhere.
     probes : dict of str to int64 array
-        State at every time step, (steps, ...); only if asked for, only from Lava.
+        State at every time step, (steps, ...); only if asked for.
     """
 
     logits: Integers
@@ -81,8 +83,8 @@ def _missing_loihi2() -> str | None:
         return "a Loihi 2 board: set NXSDKHOST to its host, or SLURM=1 where SLURM lends boards"
     if not _found(NEURO_CORE_MODELS):
         return (
-            f"process models for the neuro-cores: a module {NEURO_CORE_MODELS} with MODELS, one for each of "
-            "Embedding, MemoryRetention, WriteMode, ReadMode and ReadOut; they need Intel's compiler and are not public"
+            f"process models for the neuro-cores: a module {NEURO_CORE_MODELS} with MODELS, one for each of Embedding, "
+            "Stem, MemoryRetention, WriteMode, ReadMode and ReadOut; they need Intel's compiler and are not public"
         )
     return None
 
@@ -142,7 +144,7 @@ def run(
     lengths : int array of shape (sequences,), optional
         Tokens that exist, where `inputs` is one padded array.
     probe : bool
-        Record every state at every time step (not on NumPy).
+        Record every state at every time step; NumPy works out what Lava's would be.
     time_limit : float, optional
         Seconds after which Lava is ended; the default grows with the number of time steps.
 
@@ -154,12 +156,13 @@ def run(
         If Lava fails or takes too long.
     """
     name = choose_target(target)
-    padded, lengths = _prepared(deployment, inputs, lengths)
+    padded, lengths = prepare(deployment, inputs, lengths)
     start = time.perf_counter()
     if name == "numpy":
         counts: Counter = Counter()
         logits = reference.classify(deployment.program, padded, lengths, counts)
-        return Outputs(logits, counts.total(), name, time.perf_counter() - start, 0.0, {})
+        probes = trace(deployment.program, padded, lengths) if probe else {}
+        return Outputs(logits, counts.total(), name, time.perf_counter() - start, 0.0, probes)
     arrays = {f"program.{key}": array for key, array in flatten(deployment.program).items()}
     steps = time_steps(deployment.program, lengths)
     found = run_in_child(
@@ -177,31 +180,3 @@ def run(
         float(found["seconds_per_step"]),
         probes,
     )
-
-
-def _prepared(
-    deployment: Deployment, inputs: np.ndarray | Sequence[np.ndarray], lengths: np.ndarray | None
-) -> tuple[Integers, Integers]:
-    """Padded integers and lengths, checked."""
-    if lengths is None:
-        rows = [np.asarray(row) for row in inputs]
-        lengths = np.array([len(row) for row in rows], np.int64)
-        padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
-        for i, row in enumerate(rows):
-            padded[i, : len(row)] = row
-    else:
-        padded, lengths = np.asarray(inputs), np.asarray(lengths, np.int64)
-    if not len(lengths):
-        raise InputError("inputs", "no sequence", "at least one")
-    if lengths.min() < 1 or lengths.max() > min(padded.shape[1], deployment.max_length):
-        raise InputError("lengths", lengths.tolist(), f"from 1 to {min(padded.shape[1], deployment.max_length)} tokens")
-    if deployment.description["input_kind"] == "tokens":
-        vocabulary = deployment.description["vocab_size"]
-        if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary:
-            raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
-        return padded.astype(np.int64), lengths
-    if padded.ndim != 3 or padded.shape[2] != deployment.description["input_dim"] or not np.isfinite(padded).all():
-        wanted = f"finite features (sequences, length, {deployment.description['input_dim']})"
-        raise InputError("inputs", padded.shape, wanted)
-    messages = np.rint(padded * 2.0 ** deployment.description["exponents"]["inputs"])
-    return np.clip(messages, -LIMIT, LIMIT).astype(np.int64), lengths

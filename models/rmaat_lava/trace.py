@@ -30,7 +30,8 @@ def trace(program: Program, inputs: Integers, lengths: Integers) -> dict[str, In
     def keep(name: str, here: Segment, values: Integers) -> None:
         for row, value in zip(here.rows.tolist(), values, strict=True):
             seen[name, row, here.t] = value
-            seen["valid", row, here.t] = here.valid[here.rows.tolist().index(row)]
+            if name not in ("embedding", "stem"):  # which have no memory
+                seen["valid", row, here.t] = here.valid[here.rows.tolist().index(row)]
 
     classify(program, inputs, lengths, Counter(), keep)
     segments = -(-lengths // program.segment_length)
@@ -46,8 +47,9 @@ class _Schedule:
     ) -> None:
         self.program, self.order, self.seen = program, order, seen
         self.layers, self.places = len(program.layers), program.places
-        self.first, self.size = program.memory_tokens, program.segment_length
-        self.steps = (self.layers * len(order) + 1) * self.places
+        self.first, self.size = program.memory_tokens, program.token_places
+        self.begin = self.places if program.stem else 0  # when the first layer gets its first token
+        self.steps = self.begin + (self.layers * len(order) + 1) * self.places
         self.tokens_first = np.r_[self.first : self.places, : self.first]
 
     def states(self) -> dict[str, Integers]:
@@ -60,13 +62,25 @@ class _Schedule:
             states[f"layers.{i}.activity"] = self.written(i, weights=False)
             for name, key in (("attended", f"layers.{i}.read.attended"), ("features", f"layers.{i}.features")):
                 states[f"layers.{i}.{name}"] = self.emitted(i, key)
+        states["embedding.features"] = self.sent("embedding", 0)
+        if self.program.stem:
+            states["stem.features"] = self.sent("stem", self.begin)
         for number, (row, t) in enumerate(self.order):
-            start = (self.layers * (number + 1)) * self.places
+            start = self.begin + self.layers * (number + 1) * self.places
             features = self.seen[f"layers.{self.layers - 1}.features", row, t]
             for slot in range(self.first):
                 states["retention.memory"][start + slot :, slot] = features[slot]
             states["readout.pool"][start + self.places - 1 :] = self.seen["pool", row, t]
         return states
+
+    def sent(self, name: str, begin: int) -> Integers:
+        """What the embedding or the stem sends, kept until the next place of a token leaves."""
+        state = np.zeros((self.steps, self.program.dim), np.int64)
+        for number, (row, t) in enumerate(self.order):
+            start = begin + self.layers * number * self.places
+            for slot in range(np.count_nonzero(self.seen["valid", row, t]) - self.first):
+                state[start + slot :] = self.seen[name, row, t][slot]
+        return state
 
     def written(self, layer: int, weights: bool) -> Integers:
         """H or G after each step: a running sum over the write phase, 0 outside."""
@@ -74,7 +88,7 @@ class _Schedule:
         heads, width = self.program.heads, self.program.head_dim
         state = np.zeros((self.steps, heads, width, width) if weights else (self.steps, heads, width), np.int64)
         for number, (row, t) in enumerate(self.order):
-            start = (self.layers * number + layer) * self.places
+            start = self.begin + (self.layers * number + layer) * self.places
             total = np.zeros(state.shape[1:], np.int64)
             valid = self.seen["valid", row, t]
             k, v, both = (self.seen[f"{name}.{part}", row, t] for part in ("k", "v", "written"))
@@ -90,7 +104,7 @@ class _Schedule:
         state = np.zeros((self.steps, self.program.dim), np.int64)
         last = layer == self.layers - 1
         for number, (row, t) in enumerate(self.order):
-            start = (self.layers * number + layer + 1) * self.places
+            start = self.begin + (self.layers * number + layer + 1) * self.places
             valid = self.seen["valid", row, t]
             for slot, place in enumerate(range(self.places) if last else self.tokens_first):
                 if place < len(valid) and valid[place]:

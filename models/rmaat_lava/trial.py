@@ -28,6 +28,7 @@ def deploy_run(
     folder: str | Path,
     out: str | Path,
     *,
+    data: str | Path | None = None,
     target: str = "auto",
     sequences: int = 8,
     held_out: int = 500,
@@ -43,6 +44,8 @@ def deploy_run(
     out : path
         Folder that gets ``deployment/``, ``outputs.npz`` (float and integer logits), ``agreement.json`` and
         ``report.html``.
+    data : path, optional
+        The task's official layout or a cache of it; else the data of the training run.
     target : str
         Where the integers run; they are compared with those of ``numpy``.
     sequences : int
@@ -66,7 +69,7 @@ def deploy_run(
     """
     target, out = choose_target(target), Path(out)
     checkpoint, model, recipe = load_run(Path(folder))
-    calibration, inputs, lengths, labels = _data(recipe, held_out, seed)
+    calibration, inputs, lengths, labels = _data(recipe, data, held_out, seed)
     weights_sha256 = file_sha256(checkpoint / "model.safetensors")
     source = {"checkpoint_sha256": weights_sha256, "recipe": recipe.model_dump(mode="json")}
     deployment = quantize(model, calibration, weights=weights, source=source)
@@ -131,11 +134,14 @@ def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray
     return np.stack([found[row] for row in range(len(order))])
 
 
-def _data(recipe: Recipe, held_out: int, seed: int) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
+def _data(
+    recipe: Recipe, folder: str | Path | None, held_out: int, seed: int
+) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
     from rmaat.data.tasks import load_splits
 
-    data = recipe.data.model_copy(update={"train": 1, "curriculum": ()})
+    changes = {"train": 1, "curriculum": ()} | ({} if folder is None else {"folder": str(folder)})
+    data = recipe.data.model_copy(update=changes)
     splits = load_splits(recipe.task, data, recipe.seed)
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(splits.validation))[:CALIBRATION_SEQUENCES]

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rmaat.attention import SMALLEST_ACTIVITY
+from rmaat_lava.inputs import active_rows
+
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
 
@@ -39,8 +42,10 @@ class Ranges:
         self.largest[name] = np.maximum(self.largest.get(name, 0.0), found)
         return values
 
+    SMALLEST = 2.0**-12
+
     def __getitem__(self, name: str) -> float:
-        return max(float(self.largest[name].max()), 2.0**-12)
+        return max(float(self.largest[name].max()), self.SMALLEST)
 
 
 def keep(name: str, values: Tensor) -> Tensor:
@@ -79,15 +84,19 @@ def logits(
     pieces = zip(shares, factors, inputs.split(size, dim=1), exists.split(size, dim=1), strict=False)
     for share, factor, piece, mask in pieces:
         scaled = memory * factor[:, None, None] + model.memory.identity
-        tokens = _embed(model.embedding, piece, place, weight) + model.position[: piece.shape[1]]
-        x = place("layers.0.x", torch.cat([scaled, tokens], dim=1))
-        valid = F.pad(mask, (n_memory, 0), value=True)
+        tokens = _stem(model.stem, _embed(model, piece, place, weight), mask, place, weight)
+        places = mask if model.stem is None else model.stem.places(mask)
+        x = place("layers.0.x", torch.cat([scaled, tokens + model.position[: tokens.shape[1]]], dim=1))
+        valid = F.pad(places, (n_memory, 0), value=True)
         for i, (block, table) in enumerate(zip(model.blocks, tables, strict=True)):
             x = _block(block, x, table, valid, place, weight, f"layers.{i}", f"layers.{i + 1}.x")
         memory = torch.where(mask.any(1)[:, None, None], x[:, :n_memory], memory)
-        tokens = _mean(x[:, n_memory:], mask, place)
+        tokens = _mean(x[:, n_memory:], places, place)
         final = _mean(memory, torch.ones_like(memory[..., 0], dtype=torch.bool), place) if n_memory else tokens
         pool = pool + share[:, None] * torch.cat([tokens, final], dim=-1)
+    pool = place("trace", pool)
+    if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
+        pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
     features = place("features", pool)
     return _dense(classifier.classifier, features, "classifier", place, weight)
 
@@ -99,10 +108,41 @@ def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
     return place("mean", total / mask.sum(1, keepdim=True).clamp_min(1))
 
 
-def _embed(embedding: Any, piece: Tensor, place: Place, weight: Place) -> Tensor:
-    if isinstance(embedding, nn.Embedding):
-        return place("embedding", F.embedding(piece, weight("embedding", embedding.weight.mT).mT))
-    return _dense(embedding, place("inputs", piece), "embedding", place, weight)
+def embedding_table(model: Any) -> Tensor:
+    """The embedding as a table: one row a token, or a level, and one a bucket of n-grams, (rows, dim)."""
+    if isinstance(model.embedding, nn.Embedding):
+        ngrams = () if model.ngrams is None else model.ngrams.tables
+        return torch.cat([model.embedding.weight, *(t.weight for t in ngrams)])
+    return model.embedding(torch.arange(model.config.vocab_size, device=model.position.device))
+
+
+def _embed(model: Any, piece: Tensor, place: Place, weight: Place) -> Tensor:
+    """Embedded tokens of a segment, (batch, n, dim)."""
+    if isinstance(model.embedding, nn.Linear):
+        return _dense(model.embedding, place("inputs", piece), "embedding", place, weight)
+    config = model.config
+    rows = active_rows(piece.cpu().numpy(), config.stem_ngrams, config.vocab_size, config.stem_buckets)
+    embedded = F.embedding(torch.from_numpy(rows).to(piece.device), weight("embedding", embedding_table(model).mT).mT)
+    return place("embedding", embedded.sum(-2))
+
+
+def _stem(stem: Any, x: Tensor, mask: Tensor, place: Place, weight: Place) -> Tensor:
+    """Places of a segment from its embedded tokens; see `rmaat.stem.ConvolutionalStem`."""
+    if stem is None:
+        return x
+    exists = mask.unsqueeze(-1)
+    if stem.merge is not None:
+        x = F.pad(place("merge.message", x) * exists, (0, 0, 0, -x.shape[1] % stem.stride))
+        x = _dense(stem.merge, x.unflatten(1, (-1, stem.stride)).flatten(2), "merge", place, weight)
+        exists = stem.places(mask).unsqueeze(-1)
+    for i, (convolution, norm) in enumerate(zip(stem.convolutions, stem.norms, strict=True)):
+        x, name = place(f"stem.{i}.x", x), f"stem.{i}"
+        rounded = weight(f"{name}.linear", convolution.weight.flatten(1)).view_as(convolution.weight)
+        seen = (place(f"{name}.message", x) * exists).mT
+        mixed = F.conv1d(seen, rounded, convolution.bias, padding="same", dilation=2**i).mT
+        summed = place(f"{name}.residual", x + F.relu(place(f"{name}.linear", mixed)))
+        x = _norm(norm, summed, f"{name}.norm", place)
+    return x
 
 
 def _dense(linear: Any, x: Tensor, name: str, place: Place, weight: Place) -> Tensor:
@@ -150,7 +190,7 @@ def _block(
         place(f"{name}.g", g.squeeze(2).mT)
         c = q @ g.mT
         place(f"{name}.c", c.squeeze(-1).mT)
-        read = read / c
+        read = read / c.clamp_min(SMALLEST_ACTIVITY)
     place(f"{name}.attended", read.permute(0, 2, 3, 1))
     summed = place(f"{name}.residual", x + read.transpose(1, 2).flatten(2))
     y = place(f"{name}.y", _norm(block.attention_norm, summed, f"{name}.norm", place))

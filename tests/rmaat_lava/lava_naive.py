@@ -4,6 +4,7 @@ Written from the description of the program alone; it shares no code with the pa
 """
 
 from fractions import Fraction
+from itertools import chain
 from math import floor
 
 TOP = 2**23 - 1
@@ -77,15 +78,15 @@ class Naive:
         return [self.sat(shifted(u * gain[j], gs) + bias[j]) for j, u in enumerate(unit)]
 
     def classify(self, tokens):
-        position = self["embedding.position"]
-        size, dim = len(position), len(position[0])
+        """Logits; a token is a list of the rows that it activates, or a list of features."""
+        position, size = self["position"], self["tokens"]
+        dim = len(position[0])
         memory = None
         segments = [tokens[i : i + size] for i in range(0, len(tokens), size)]
         pool = [0] * len(self["readout.classifier.weight"])
         for t, segment in enumerate(segments, 1):
             memory = self.enter(memory, len(segments), t)
-            x = [self.embed(token, place) for place, token in enumerate(segment)]
-            x = memory + x
+            x = memory + self.stem(self.merged([self.embed(token) for token in segment], dim))
             layer = 0
             while f"layers.{layer}.write.shift" in self.arrays:
                 x = self.layer(f"layers.{layer}", x, len(memory), dim)
@@ -94,7 +95,9 @@ class Naive:
             means = self.mean(features) + (self.mean(memory) if memory else [])
             share = self["readout.share"][len(segments)][t]
             pool = [self.sat(p + shifted(m * share, 15)) for p, m in zip(pool, means, strict=True)]
-        spikes = [shifted(p, self["readout.message_shift"]) for p in pool]
+        gain, shift = self["readout.gain"], self["readout.gain_shift"]
+        centred = [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
+        spikes = [self.sat(shifted(p * gain[j % len(gain)], shift)) for j, p in enumerate(centred)]
         return self.linear("readout.classifier", spikes)
 
     def enter(self, memory, total, t):
@@ -106,12 +109,36 @@ class Naive:
             scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]
         return [[self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)]
 
-    def embed(self, token, place):
-        if isinstance(token, int):
-            x = self.rescale("embedding.linear", self["embedding.linear.weight"][token])
-        else:
-            x = self.linear("embedding.linear", token)
-        return [self.sat(a + b) for a, b in zip(x, self["embedding.position"][place], strict=True)]
+    def embed(self, token):
+        if self["embedding.active"]:
+            rows = [self["embedding.linear.weight"][row] for row in token]
+            return self.rescale("embedding.linear", [sum(column) for column in zip(*rows, strict=True)])
+        return self.linear("embedding.linear", token)
+
+    def merged(self, x, dim):
+        if "embedding.merge.0.message_shift" not in self.arrays:
+            return x
+        shift, stride = self["embedding.merge.0.message_shift"], len(self["embedding.merge.0.linear.weight"]) // dim
+        spikes = [[shifted(v, shift) for v in row] for row in x]
+        spikes += [[0] * dim] * (-len(x) % stride)
+        groups = [list(chain(*spikes[i : i + stride])) for i in range(0, len(spikes), stride)]
+        return [self.linear("embedding.merge.0.linear", group) for group in groups]
+
+    def stem(self, x):
+        i = 0
+        while f"stem.{i}.message_shift" in self.arrays:
+            spikes = [[shifted(v, self[f"stem.{i}.message_shift"]) for v in row] for row in x]
+            kernel = len(self[f"stem.{i}.linear.weight"]) // len(x[0])
+            for place, row in enumerate(x):
+                around = [place + (n - kernel // 2) * 2**i for n in range(kernel)]
+                window = list(chain(*(spikes[p] if 0 <= p < len(x) else [0] * len(row) for p in around)))
+                mixed = self.linear(f"stem.{i}.linear", window)
+                x[place] = [self.sat(a + max(b, 0)) for a, b in zip(row, mixed, strict=True)]
+            x = [self.norm(f"stem.{i}.norm", row) for row in x]
+            i += 1
+        return [
+            [self.sat(a + b) for a, b in zip(row, self["position"][place], strict=True)] for place, row in enumerate(x)
+        ]
 
     def layer(self, name, x, n_memory, dim):
         astro = self[f"{name}.write.astrocytic"]

@@ -24,7 +24,7 @@ JOBS = Path(__file__).parent / "jobs"
 
 @pytest.fixture(autouse=True)
 def jobs_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(JOBS))
+    monkeypatch.setenv("PYTHONPATH", str(JOBS), prepend=os.pathsep)
 
 
 @pytest.fixture
@@ -64,6 +64,17 @@ def _workers() -> list[int]:
         if "rmaat_lava.worker" in " ".join(process.info["cmdline"] or [])
         and (process.info["environ"] or {}).get("PYTEST_CURRENT_TEST") == os.environ["PYTEST_CURRENT_TEST"]
     ]
+
+
+def test_child_runs_the_code_of_its_caller(clean, tmp_path, monkeypatch):
+    """Not another copy that the environment or the working folder names: the caller's own path comes first."""
+    (tmp_path / "rmaat_lava").mkdir()
+    (tmp_path / "rmaat_lava" / "__init__.py").write_text("raise ImportError('another copy')")
+    (tmp_path / "json.py").write_text("raise ImportError('shadows the library')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{JOBS}")
+    monkeypatch.chdir(tmp_path)
+    outputs = run_in_child("lava_jobs:ramp", {"offset": np.zeros(3)}, _settings(), time_limit=60)
+    np.testing.assert_array_equal(outputs["total"], 55)
 
 
 def _settings(**changes):

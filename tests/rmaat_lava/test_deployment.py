@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lava_models import frequent_token, small_config
 
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Deployment, quantize, run
+from rmaat_lava import Calibration, Deployment, quantize, run
 from rmaat_lava.deployment import DESCRIPTION, PROGRAM
+from rmaat_lava.program import flatten
 
 
 def test_saved_and_loaded_runs_the_same(deployment, tmp_path):
@@ -58,6 +61,12 @@ def _no_program(folder):
     (folder / PROGRAM).unlink()
 
 
+def _missing_entry(folder):
+    described = json.loads((folder / DESCRIPTION).read_text())
+    del described["exponents"]
+    (folder / DESCRIPTION).write_text(json.dumps(described))
+
+
 def _missing_array(folder):
     described = json.loads((folder / DESCRIPTION).read_text())
     with np.load(folder / PROGRAM) as arrays:
@@ -69,7 +78,9 @@ def _missing_array(folder):
     (folder / DESCRIPTION).write_text(json.dumps(described))
 
 
-@pytest.mark.parametrize("damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array])
+@pytest.mark.parametrize(
+    "damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array, _missing_entry]
+)
 def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
     folder = deployment.save(tmp_path / "d")
     damage(folder)
@@ -95,12 +106,7 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
     ("changes", "named"),
     [
         ({"mixer": "softmax", "astrocytic": False, "presynaptic": "off"}, "mixer"),
-        ({"stem_layers": 2}, "stem_layers"),
-        ({"stem_ngrams": 3}, "stem_ngrams"),
-        ({"trace_norm": True}, "trace_norm"),
         ({"memory_norm": "after"}, "memory_norm"),
-        ({"streaming": True}, "streaming"),
-        ({"input_kind": "levels"}, "input_kind"),
         ({"causal": True}, "causal"),
         ({"dim": 130, "heads": 1}, "dim / heads"),
     ],
@@ -125,3 +131,66 @@ def test_model_with_broken_weights_is_refused(trained, calibration):
     model.classifier.weight.data[0, 0] = torch.nan
     with pytest.raises(InputError, match=r"classifier\.weight"):
         quantize(model, calibration)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    place=st.integers(0, 16),
+    factor=st.sampled_from([*(10.0**k for k in (-40, -20, -6, 0, 2, 4, 6, 9, 12, 20, 30, 38)), np.inf, np.nan]),
+    seed=st.integers(0, 100),
+)
+def test_weights_of_any_size_are_deployed_or_refused_in_one_line(place, factor, seed):
+    """One tensor of the model is multiplied; what is deployed runs, and a tensor of its own size is never refused."""
+    torch.manual_seed(seed)
+    model = RMAATForSequenceClassification(small_config(dim=8, heads=2, ffn_dim=8, segment_length=8, layers=1))
+    parameters = [parameter for _, parameter in model.named_parameters()]
+    parameters[place % len(parameters)].data.mul_(factor)
+    inputs, lengths, _ = frequent_token(4, seed=seed, shortest=8, longest=24)
+    try:
+        deployment = quantize(model, Calibration(inputs, lengths))
+    except InputError as error:
+        assert "\n" not in str(error) and factor != 1
+        return
+    assert np.isfinite(factor)
+    outputs = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    assert np.abs(outputs.logits).max() < 2**23
+    with torch.no_grad():
+        real = model(inputs, lengths).logits.double().numpy()
+    if factor == 1:  # 8-bit weights in three layers
+        error = outputs.logits * 2.0**-deployment.logit_exponent - real
+        assert np.abs(error).max() < 0.15 * np.abs(real).max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"inputs": torch.full((4, 8), 99)}, "token ids from 0 to 11"),
+        ({"inputs": torch.full((4, 8), -1)}, "token ids from 0 to 11"),
+        ({"inputs": torch.ones(4, 8)}, "token ids of shape"),
+        ({"inputs": torch.ones(4, 8, 3)}, "token ids of shape"),
+        ({"inputs": torch.ones(0, 8).long(), "lengths": torch.ones(0).long()}, "none of them 0"),
+        ({"lengths": torch.tensor([8, 8])}, "4 values from 1 to 8"),
+        ({"lengths": torch.tensor([0, 8, 8, 8])}, "4 values from 1 to 8"),
+        ({"lengths": torch.tensor([9, 8, 8, 8])}, "4 values from 1 to 8"),
+    ],
+)
+def test_calibration_data_that_the_model_cannot_read_are_refused(trained, changes, named):
+    data = {"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}
+    with pytest.raises(InputError, match=named):
+        quantize(trained, Calibration(**(data | changes)))
+
+
+def test_model_in_training_mode_gives_the_same_program(calibration):
+    """Dropout and batch statistics have no part in it, and the mode is as before."""
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(small_config(dropout=0.5, trace_norm=True))
+    programs = [flatten(quantize(model.train(mode), calibration).program) for mode in (True, False)]
+    assert not model.training
+    for name, array in programs[0].items():
+        np.testing.assert_array_equal(array, programs[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize("segments", [0, -1, 10**6])
+def test_number_of_segments_is_bounded(trained, calibration, segments):
+    with pytest.raises(InputError, match="max_segments"):
+        quantize(trained, calibration, max_segments=segments)

@@ -1,6 +1,7 @@
 """Lava's processes, one token a step, against the NumPy executor: the same integers."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,10 @@ from hypothesis import strategies as st
 from lava_models import frequent_token, small_config
 
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, Deployment, WeightFormat, quantize, run
+from rmaat_lava import Calibration, Deployment, Outputs, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
 from rmaat_lava.program import flatten
 from rmaat_lava.shim import LAVA_VERSION, lava_version
-from rmaat_lava.trace import trace
 
 pytestmark = [
     pytest.mark.needs_lava,
@@ -25,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def jobs_importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "jobs"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "jobs"), prepend=os.pathsep)
 
 
 def _both(deployment: Deployment, n: int, seed: int):
@@ -59,18 +59,45 @@ def test_equals_numpy_and_float_on_a_hundred_sequences(deployment, trained):
     assert (real == lava.predictions).mean() >= 0.95
 
 
-def _assert_every_probe_equal(deployment: Deployment, inputs: np.ndarray, lengths: np.ndarray) -> None:
-    lava = run(deployment, inputs, "lava", lengths=lengths, probe=True)
-    expected = trace(deployment.program, inputs, lengths)
-    assert lava.probes.keys() == expected.keys()
-    for name, values in expected.items():
-        assert np.count_nonzero(values), name
+def _assert_every_probe_equal(deployment: Deployment, inputs: np.ndarray, lengths: np.ndarray) -> Outputs:
+    lava, numpy = (run(deployment, inputs, target, lengths=lengths, probe=True) for target in ("lava", "numpy"))
+    parts = {
+        "embedding",
+        "stem",
+        "retention",
+        "readout",
+        *(f"layers.{i}" for i in range(len(deployment.program.layers))),
+    }
+    assert lava.probes.keys() == numpy.probes.keys()
+    assert {name.rpartition(".")[0] for name in lava.probes} == parts - (set() if deployment.program.stem else {"stem"})
+    for name, values in numpy.probes.items():
+        assert np.count_nonzero(values) or not deployment.program.memory_tokens, name
         np.testing.assert_array_equal(lava.probes[name], values, err_msg=name)
+    return lava
 
 
 def test_every_probe_is_equal_at_every_step(deployment):
     inputs, lengths, _ = frequent_token(2, seed=10)
     _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stem_stride": 3, "stem_layers": 2, "stem_ngrams": 3, "stem_buckets": 50, "trace_norm": True},
+        {"input_kind": "levels", "stem_layers": 1, "memory_tokens": 0, "streaming": True},
+        {"stem_stride": 5, "layers": 1},
+    ],
+)
+def test_every_probe_of_every_part_of_a_recipe_is_equal_at_every_step(changes):
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(small_config(**changes)).eval()
+    inputs, lengths, _ = frequent_token(3, seed=12, shortest=3)
+    deployment = quantize(model, Calibration(inputs, lengths))
+    found = _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
+    expected = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    assert found.saturated == expected.saturated
 
 
 @pytest.mark.slow
@@ -90,16 +117,24 @@ def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     memory_tokens=st.integers(0, 4),
     presynaptic=st.sampled_from(["power", "linear", "off", "fitted"]),
     astrocytic=st.booleans(),
-    retention=st.booleans(),
+    retention=st.sampled_from(["fitted", "uniform", "off"]),
+    streaming=st.booleans(),
+    trace_norm=st.booleans(),
+    stem_layers=st.integers(0, 2),
+    stem_kernel=st.sampled_from([1, 3, 5]),
+    stem_stride=st.integers(1, 3),
+    kind=st.sampled_from(["tokens", "levels", "features", "n-grams"]),
     blown_up=st.sampled_from([1, 2**10]),
 )
-def test_any_supported_model_is_equal(seed, heads, head_dim, blown_up, **fields):
+def test_any_supported_model_is_equal(seed, heads, head_dim, kind, blown_up, **fields):
     """Random architectures, weights and inputs, some with values that saturate."""
     torch.manual_seed(seed)
+    fields |= {"stem_ngrams": 3, "stem_buckets": 7} if kind == "n-grams" else {"input_kind": kind, "input_dim": 3}
     model = RMAATForSequenceClassification(small_config(dim=heads * head_dim, heads=heads, ffn_dim=5, **fields))
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 3 * fields["segment_length"] + 1, 5)
     inputs = rng.integers(0, 12, (5, lengths.max()))
+    inputs = rng.normal(size=(5, lengths.max(), 3)).astype(np.float32) if kind == "features" else inputs
     deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
     first, *others = deployment.program.layers
     value = dataclasses.replace(first.write.value, multiplier=first.write.value.multiplier * blown_up)

@@ -1,14 +1,18 @@
 """Counts against sums over the layers written out by hand, and the refusal of what does not fit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lava_models import frequent_token, small_config
+from rich.console import Console
 
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, WeightFormat, quantize
-from rmaat_lava.report import write_report
-from rmaat_lava.resources import ENERGY, count
+from rmaat_lava.program import time_steps
+from rmaat_lava.report import resource_tables, write_report
+from rmaat_lava.resources import ENERGY, Part, count
 
 
 def test_synapses_are_the_weights_of_the_model(deployment, trained):
@@ -17,6 +21,21 @@ def test_synapses_are_the_weights_of_the_model(deployment, trained):
     expected = sum(p.numel() for name, p in trained.named_parameters() if name.endswith(names))
     found = count(deployment.program)
     assert found.total("synapses") == found.total("weight_bytes") == expected
+
+
+def test_stem_and_ngrams_are_counted():
+    """dim 32: 12 tokens and two tables of 50 buckets; two tokens a place; two layers of three-place convolutions."""
+    torch.manual_seed(0)
+    changes = {"stem_ngrams": 3, "stem_buckets": 50, "stem_stride": 2, "stem_layers": 2}
+    inputs, lengths, _ = frequent_token(4, seed=0)
+    program = quantize(RMAATForSequenceClassification(small_config(**changes)), Calibration(inputs, lengths)).program
+    found = count(program)
+    embedding, stem = found.parts[:2]
+    assert embedding.synapses == (12 + 2 * 50) * 32 + 2 * 32 * 32 and stem.synapses == 2 * 3 * 32 * 32
+    # a token: three rows of the embedding and its half of the merging, half a place's convolutions
+    assert embedding.synaptic_operations == 3 * 32 + 32 * 32 and stem.synaptic_operations == 2 * 3 * 32 * 32 / 2
+    assert len(found.parts) == 4 + 2 * 2 and found.places_per_token == (4 + 16) / 32
+    assert time_steps(program, [32, 33]) == (2 * 3 + 2) * 20  # two layers, three segments, one phase to fill the stem
 
 
 def test_synaptic_operations_of_a_layer(deployment):
@@ -63,6 +82,28 @@ def test_weights_that_the_chip_has_not_are_refused(bits):
 def test_processes_are_counted_as_built(deployment):
     """Embedding, retention, read-out, and two a layer."""
     assert deployment.description["resources"]["processes"] == 3 + 2 * len(deployment.program.layers)
+
+
+def test_every_constant_is_shown_with_its_source(deployment, tmp_path, capsys):
+    """In the table of the terminal and in the page: limits of the chip, energies and latencies."""
+    resources = deployment.description["resources"]
+    groups = [resources[kind] for kind in ("chip", "energy_constants", "latency_constants")]
+    assert [len(group) for group in groups] == [4, 3, 3]
+    console = Console(width=500)
+    console.print(resource_tables(resources))
+    printed = capsys.readouterr().out
+    page = write_report(tmp_path / "report.html", deployment.description, {}).read_text(encoding="utf-8")
+    for name, constant in (item for group in groups for item in group.items()):
+        shown = [line for line in printed.splitlines() if name.replace("_", " ") in line and constant["source"] in line]
+        assert len(shown) == 1, name
+        assert constant["source"] in page and any(who in constant["source"] for who in ("Intel Labs", "Davies"))
+
+
+def test_cores_are_the_limits_of_neurons_and_memory():
+    part = Part("p", 8193, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert part.cores == 2
+    assert replace(part, neurons=8192).cores == 1
+    assert replace(part, neurons=1, weight_bytes=192 * 1024, state_bytes=1).cores == 2
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_shim_refuses_another_version(monkeypatch):
         ([], None, "inputs"),
         ([np.array([1, 99])], None, "inputs"),
         ([np.array([1, -1])], None, "inputs"),
+        ([np.array([1.5, 2])], None, "inputs"),
+        (np.ones((3, 5), int), [5, 5], "lengths"),
         (np.ones((2, 5), int), [5, 6], "lengths"),
         (np.ones((2, 5), int), [5, 0], "lengths"),
         (np.ones((1, 3000), int), [3000], "lengths"),

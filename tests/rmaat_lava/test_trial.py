@@ -1,5 +1,6 @@
 """`rmaat deploy` from a training run to the printed agreement."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import torch
 
 from rmaat.cli.app import main
 from rmaat.config import RMAATConfig
+from rmaat.data import listops
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Deployment
 from rmaat_lava.shim import LAVA_VERSION, lava_version
@@ -93,6 +95,21 @@ def test_unusable_checkpoint_is_one_line_and_exit_2(run_folder, tmp_path, deploy
     code, _, errors = deploy(folder, "--target", "numpy", "--out", tmp_path / "deploy")
     assert code == 2 and len(errors) == 1, errors
     assert not (tmp_path / "deploy").exists()
+
+
+def test_data_may_lie_elsewhere(run_folder, tmp_path, deploy):
+    """Accuracies are those of the examples in the folder that `--data` names, and a missing folder is one line."""
+    for split, (n, label) in {"train": (2, 1), "validation": (4, 2), "test": (5, 3)}.items():
+        data = listops.generate(n, seed=n)
+        dataclasses.replace(data, labels=np.full(n, label)).save(tmp_path / "data" / split)
+    out = tmp_path / "deploy"
+    code, _, errors = deploy(run_folder, "--target", "numpy", "--data", tmp_path / "data", "--out", out)
+    assert code == 0, errors
+    found, outputs = json.loads((out / "agreement.json").read_text()), np.load(out / "outputs.npz")
+    assert found["held_out"] == 5 and outputs["labels"].tolist() == [3] * 5
+    code, _, errors = deploy(run_folder, "--target", "numpy", "--data", tmp_path / "none", "--out", tmp_path / "other")
+    assert code == 2 and len(errors) == 1 and "none" in errors[0]
+    assert not (tmp_path / "other").exists()
 
 
 def test_missing_target_is_one_line_and_exit_2(run_folder, tmp_path, deploy):

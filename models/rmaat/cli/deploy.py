@@ -11,6 +11,9 @@ from rmaat.cli.options import ConfigOption, SeedOption
 def deploy(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a run of `rmaat train`, or its checkpoint folder.")],
     target: Annotated[str, typer.Option(help="loihi2, lava, numpy, or auto: the first that works.")] = "auto",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Official layout or cache; else the data of its training run.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the deployment and its trial.")] = Path("runs/deploy"),
     sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences to run on the target.")] = 8,
     held_out: Annotated[int, typer.Option(min=1, help="Unseen sequences to compare with the float model.")] = 500,
@@ -34,6 +37,7 @@ def deploy(
         found = deploy_run(
             checkpoint,
             out,
+            data=data,
             target=target,
             sequences=sequences,
             held_out=held_out,

@@ -11,6 +11,7 @@ from rmaat_lava.messages import HEADER
 from rmaat_lava.processes.embedding import Embedding, MemoryRetention
 from rmaat_lava.processes.layer import ReadMode, WriteMode
 from rmaat_lava.processes.readout import ReadOut
+from rmaat_lava.processes.stem import Stem
 from rmaat_lava.program import Program
 
 
@@ -65,20 +66,20 @@ class SubAstromorphicLayer(AbstractSubProcessModel):
 
 
 class Classifier(AbstractProcess):
-    """Embedding -> memory retention -> layers -> read-out, the last layer feeding back to the retention.
+    """Embedding (-> stem) -> memory retention -> layers -> read-out, the last layer feeding back to the retention.
 
-    After compilation its parts are `classifier.procs.embedding`, `.retention`, `.layer_0` (with `.write` and `.read`
-    below it), ..., `.readout`.
+    After compilation its parts are `classifier.procs.embedding`, `.stem` where the model has convolutions,
+    `.retention`, `.layer_0` (with `.write` and `.read` below it), ..., `.readout`.
 
     Parameters
     ----------
     program : Program
     inputs : list of int64 arrays
-        Token ids (length,) or feature messages (length, features), one a sequence.
+        Rows that the tokens activate (length, active) or feature messages (length, features), one a sequence.
 
     Attributes
     ----------
-    memory, pool, logits, layer_0_weights, layer_0_activity, ... : Var
+    memory, pool, logits, layer_0_weights, layer_0_activity, ..., embedding_features, stem_features : Var
         Every state of every part; any of them can be probed with a Lava Monitor.
     """
 
@@ -89,10 +90,16 @@ class Classifier(AbstractProcess):
 
     def probes(self) -> dict[str, Var]:
         """Every state of the dynamics, by the name that `rmaat_lava.trace.trace` has for it."""
-        named = {"retention.memory": self.vars.memory, "readout.pool": self.vars.pool}
+        named = {
+            "embedding.features": self.vars.embedding_features,
+            "retention.memory": self.vars.memory,
+            "readout.pool": self.vars.pool,
+        }
         for i in range(len(self.proc_params["program"].layers)):
             for name in ("weights", "activity", "attended", "features"):
                 named[f"layers.{i}.{name}"] = getattr(self.vars, f"layer_{i}_{name}")
+        if self.proc_params["program"].stem:
+            named["stem.features"] = self.vars.stem_features
         return named
 
     def saturated(self) -> int:
@@ -104,14 +111,20 @@ def _states(program: Program, sequences: int) -> dict[str, tuple[int, ...]]:
     layers = {
         f"layer_{i}_{name}": shape for i in range(len(program.layers)) for name, shape in layer_states(program).items()
     }
-    return layers | {
-        "memory": (max(program.memory_tokens, 1), program.dim),
-        "pool": (len(program.readout.classifier.weight),),
-        "logits": (sequences, program.labels),
-        "embedding_saturated": (1,),
-        "retention_saturated": (1,),
-        "readout_saturated": (1,),
-    }
+    stem = {"stem_features": (program.dim,), "stem_saturated": (1,)} if program.stem else {}
+    return (
+        layers
+        | stem
+        | {
+            "memory": (max(program.memory_tokens, 1), program.dim),
+            "pool": (len(program.readout.classifier.weight),),
+            "logits": (sequences, program.labels),
+            "embedding_features": (program.dim,),
+            "embedding_saturated": (1,),
+            "retention_saturated": (1,),
+            "readout_saturated": (1,),
+        }
+    )
 
 
 @implements(proc=Classifier, protocol=LoihiProtocol)
@@ -124,7 +137,14 @@ class SubClassifier(AbstractSubProcessModel):
         self.embedding = Embedding(program, inputs, name="embedding")
         self.retention = MemoryRetention(program, name="retention")
         self.readout = ReadOut(program, len(inputs), name="readout")
-        self.embedding.x_out.connect(self.retention.token_in)
+        if program.stem:
+            self.stem = Stem(program, name="stem")
+            self.embedding.x_out.connect(self.stem.x_in)
+            self.stem.x_out.connect(self.retention.token_in)
+            process.vars.stem_features.alias(self.stem.vars.features)
+            process.vars.stem_saturated.alias(self.stem.vars.saturated)
+        else:
+            self.embedding.x_out.connect(self.retention.token_in)
         source = self.retention.x_out
         for i in range(len(program.layers)):
             layer = AstromorphicLayer(program, i, name=f"layers.{i}")
@@ -135,6 +155,7 @@ class SubClassifier(AbstractSubProcessModel):
                 getattr(process.vars, f"layer_{i}_{name}").alias(getattr(layer.vars, name))
         source.connect(self.retention.memory_in)
         source.connect(self.readout.x_in)
+        process.vars.embedding_features.alias(self.embedding.vars.features)
         process.vars.memory.alias(self.retention.vars.memory)
         process.vars.pool.alias(self.readout.vars.pool)
         process.vars.logits.alias(self.readout.vars.logits)

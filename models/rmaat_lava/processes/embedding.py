@@ -16,18 +16,19 @@ from rmaat_lava.program import Program
 
 
 class Embedding(AbstractProcess):
-    """Sends the embedded tokens of all sequences, segment by segment.
+    """Sends the embedded tokens of all sequences, segment by segment, those that share a place merged.
 
     Parameters
     ----------
     program : Program
     inputs : list of int64 arrays
-        Token ids (length,) or feature messages (length, features), one a sequence.
+        Rows that the tokens activate (length, active) or feature messages (length, features), one a sequence.
     """
 
     def __init__(self, program: Program, inputs: list[np.ndarray], **kwargs: object) -> None:
         super().__init__(program=program, inputs=inputs, **kwargs)
         self.x_out = OutPort(shape=(HEADER + program.dim,))
+        self.features = Var(shape=(program.dim,), init=0)
         self.saturated = Var(shape=(1,), init=0)
 
 
@@ -36,14 +37,16 @@ class Embedding(AbstractProcess):
 @tag("fixed_pt")
 class PyEmbedding(ProgramModel):
     x_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int64)
+    features: np.ndarray = LavaPyType(np.ndarray, np.int64)
     saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
     def __init__(self, proc_params: dict) -> None:
         super().__init__(proc_params)
+        length = self.program.segment_length
         self.pieces = [
-            (t + 1, -(-len(tokens) // self.size), tokens[t * self.size : (t + 1) * self.size])
+            (t + 1, -(-len(tokens) // length), tokens[t * length : (t + 1) * length])
             for tokens in proc_params["inputs"]
-            for t in range(-(-len(tokens) // self.size))
+            for t in range(-(-len(tokens) // length))
         ]
 
     def run_spk(self) -> None:
@@ -52,20 +55,32 @@ class PyEmbedding(ProgramModel):
         message = np.zeros(HEADER + self.program.dim, np.int64)
         if not idle and segment < len(self.pieces):
             t, total, tokens = self.pieces[segment]
-            exists = slot >= self.size or slot < len(tokens)
-            message[:HEADER] = PRESENT if exists else ABSENT, t, total
-            if slot < len(tokens):
-                message[HEADER:] = self.embed(tokens[slot], slot)
+            stride = self.program.stride
+            group = tokens[slot * stride : (slot + 1) * stride] if slot < self.size else tokens[:0]
+            message[:HEADER] = PRESENT if slot >= self.size or len(group) else ABSENT, t, total
+            if len(group):
+                self.features[:] = message[HEADER:] = self.embed(group, slot)
                 self.count()
         self.x_out.send(message)
 
-    def embed(self, token: Integers, slot: int) -> Integers:
-        linear = self.program.embedding.linear
-        if token.ndim == 0:
-            x = linear.rescale(linear.weight[token].astype(np.int64), "linear", self.counts)
-        else:
-            x = self.dense(linear, token, "linear")
-        return saturate(x + self.program.embedding.position[slot], "embedding", self.counts)
+    def embed(self, group: Integers, slot: int) -> Integers:
+        """One place, from the tokens (count, active or features) that share it."""
+        part = self.program.embedding
+        x = np.stack([self.token(token) for token in group])
+        if part.merge:
+            messages = np.zeros((self.program.stride, x.shape[1]), np.int64)
+            messages[: len(x)] = round_shift(x, part.merge[0].message_shift)
+            x = self.dense(part.merge[0].linear, messages.reshape(1, -1), "merge")
+        if self.program.stem:
+            return x[0]
+        return saturate(x[0] + self.program.position[slot], "embedding", self.counts)
+
+    def token(self, token: Integers) -> Integers:
+        """Its rows added up, or its features weighted."""
+        part = self.program.embedding
+        if part.active:
+            return part.linear.rescale(part.linear.weight[token].sum(0, dtype=np.int64), "linear", self.counts)
+        return self.dense(part.linear, token, "linear")
 
 
 class MemoryRetention(AbstractProcess):

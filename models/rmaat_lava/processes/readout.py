@@ -10,7 +10,7 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, round_shift, saturate
+from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, multiply_shift, round_shift, saturate
 from rmaat_lava.messages import HEADER, IDLE, PRESENT, ProgramModel
 from rmaat_lava.program import Program
 
@@ -67,7 +67,8 @@ class PyReadOut(ProgramModel):
         added = round_shift(np.concatenate(means) * part.share[total, t], MULTIPLIER_BITS)
         self.pool[:] = saturate(self.pool + added, "pool", self.counts)
         if t == total:
-            spikes = round_shift(self.pool, part.message_shift)
+            features = multiply_shift(self.pool - part.centre, part.gain, part.gain_shift)
+            spikes = saturate(features, "features", self.counts)
             self.logits[self.sequence] = self.dense(part.classifier, spikes, "logits")
             self.sequence += 1
 

@@ -1,0 +1,91 @@
+"""From what a user has, token ids or features, to the integers that a program reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astro_sim.errors import InputError
+from rmaat_lava.arithmetic import LIMIT, Integers
+
+if TYPE_CHECKING:
+    from rmaat_lava.deployment import Deployment
+
+
+def prepare(
+    deployment: Deployment, inputs: np.ndarray | Sequence[np.ndarray], lengths: np.ndarray | None
+) -> tuple[Integers, Integers]:
+    """Check and convert inputs.
+
+    Parameters
+    ----------
+    deployment : Deployment
+    inputs, lengths
+        As in `rmaat_lava.run`.
+
+    Returns
+    -------
+    int64 array
+        Rows of the embedding that each token activates, (sequences, length, active), or messages of features,
+        (sequences, length, features).
+    int64 array of shape (sequences,)
+        Tokens that exist.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the deployment.
+    """
+    padded, lengths = _padded(inputs) if lengths is None else (np.asarray(inputs), np.asarray(lengths, np.int64))
+    if not len(lengths):
+        raise InputError("inputs", "no sequence", "at least one")
+    longest = min(padded.shape[1], deployment.max_length)
+    if lengths.shape != padded.shape[:1] or lengths.min() < 1 or lengths.max() > longest:
+        raise InputError("lengths", lengths.tolist(), f"{len(padded)} of 1 to {longest} tokens")
+    about = deployment.description
+    if about["input_kind"] == "features":
+        if padded.ndim != 3 or padded.shape[2] != about["input_dim"] or not np.isfinite(padded).all():
+            wanted = f"finite features (sequences, length, {about['input_dim']})"
+            raise InputError("inputs", padded.shape, wanted)
+        messages = np.rint(padded * 2.0 ** about["exponents"]["inputs"])
+        return np.clip(messages, -LIMIT, LIMIT).astype(np.int64), lengths
+    vocabulary = about["vocab_size"]
+    if padded.ndim != 2 or padded.min() < 0 or padded.max() >= vocabulary or (padded % 1).any():
+        raise InputError("inputs", padded.shape, f"token ids (sequences, length) from 0 to {vocabulary - 1}")
+    size = deployment.program.segment_length
+    ids = np.pad(padded.astype(np.int64), [(0, 0), (0, -padded.shape[1] % size)]).reshape(-1, size)
+    rows = active_rows(ids, about["ngrams"], vocabulary, about["buckets"])
+    return rows.reshape(len(padded), -1, rows.shape[-1])[:, : padded.shape[1]], lengths
+
+
+def _padded(inputs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, Integers]:
+    """Sequences of any lengths in one array, zeros at their ends."""
+    rows = [np.asarray(row) for row in inputs]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded, lengths
+
+
+def active_rows(ids: Integers, longest: int, vocabulary: int, buckets: int) -> Integers:
+    """Rows of the embedding that the tokens of a segment activate, (segments, n, longest).
+
+    A token's own row, then those of the bigram, trigram, ... that end at it; see `rmaat.stem.HashedNGrams`.
+
+    Parameters
+    ----------
+    ids : int64 array of shape (segments, n)
+    longest : int
+        Tokens of the longest n-gram, 1 for none.
+    vocabulary, buckets : int
+        Rows of the tokens, then of the n-grams of each length.
+    """
+    rows, code = [ids], ids
+    for before in range(1, longest):
+        earlier = np.pad(ids, [(0, 0), (before, 0)])[:, : ids.shape[1]]
+        code = (code * 1_000_003 + earlier) % (2**31 - 1)
+        rows.append(vocabulary + (before - 1) * buckets + code % buckets)
+    return np.stack(rows, axis=-1)
