@@ -122,11 +122,13 @@ class DistanceCoupling(Coupling):
             return self.strength * np.exp(-squared / (2 * self.length**2))
         if callable(self.kernel):
             distance = np.sqrt(squared)
-            values = np.asarray(self.kernel(distance), dtype=float)
+            wanted = f"finite values of the shape of its distances, {distance.shape}"
+            try:
+                values = np.asarray(self.kernel(distance), dtype=float)
+            except (TypeError, ValueError) as error:  # math.exp in place of numpy.exp, say
+                raise InputError("kernel", str(error), wanted) from error
             if values.shape != distance.shape or not np.isfinite(values).all():
-                raise InputError(
-                    "kernel", values.shape, f"finite values of the shape of its distances, {distance.shape}"
-                )
+                raise InputError("kernel", values.shape, wanted)
             return self.strength * values
         return self.strength * np.exp(-np.sqrt(squared) / self.length)
 

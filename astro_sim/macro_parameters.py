@@ -114,12 +114,16 @@ class MacroParameters:
             if self.layout == "sheet" and math.isqrt(count) ** 2 != count:
                 raise InputError(name, count, "a square number, as layout is sheet")
         _check_room(self)
-        object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
+        try:
+            object.__setattr__(self, "memories", tuple(tuple(map(float, row)) for row in self.memories))
+        except (TypeError, ValueError):
+            raise InputError("memories", str(self.memories)[:60], "patterns of numbers") from None
         if self.coupling_kernel == "memories":
-            if not self.memories or {len(row) for row in self.memories} != {self.n_neurons} or self.n_pre:
-                raise InputError(
-                    "memories", np.shape(self.memories), f"patterns of {self.n_neurons} numbers, and no n_pre"
-                )
+            rows = self.memories
+            good = rows and {len(row) for row in rows} == {self.n_neurons} and np.isfinite(rows).all()
+            if not good or self.n_pre:
+                allowed = f"patterns of {self.n_neurons} finite numbers, and no n_pre"
+                raise InputError("memories", [len(row) for row in rows], allowed)
         elif not callable(self.coupling_kernel) and self.coupling_kernel not in KERNELS:
             kernels = ", ".join((*KERNELS, "memories"))
             raise InputError("coupling_kernel", self.coupling_kernel, f"one of {kernels}, or a function")

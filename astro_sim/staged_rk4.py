@@ -39,7 +39,7 @@ def stage_lines(
     """
     from brian2.utils.stringtools import word_substitute
 
-    at = {name: f"_u{number}_{name}" for name in equations.diff_eq_names}
+    at = {name: f"_u{number}_{name}" for name, _ in equations.diff_eq_expressions}
     lines = []
     for equation in subexpressions:
         name = f"_u{number}_{equation.varname}"
@@ -54,7 +54,7 @@ def staged_rk4(equations: Any, _: Any = None, method_options: Any = None) -> str
     """A Brian2 integration method (``NeuronGroup(..., method=staged_rk4)``) for equations without noise."""
     from brian2.utils.stringtools import word_substitute
 
-    variables, moving, still = equations.diff_eq_names, [], []
+    variables, moving, still = [name for name, _ in equations.diff_eq_expressions], [], []
     depends = set(variables)
     for equation in needed_subexpressions(equations):
         if equation.expr.identifiers & depends:

@@ -1,6 +1,7 @@
 """Transport operators against the sum over all pairs of processes, written out."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -128,7 +129,10 @@ def test_arguments_that_cannot_be_used_name_the_field(arguments, field):
         DistanceCoupling((3,), (3,), 1.0, 1.0, **arguments)
 
 
-@pytest.mark.parametrize("kernel", [lambda d: 1.0, lambda d: d[:1], lambda d: np.full_like(d, np.nan)])
-def test_kernels_of_another_shape_are_refused(kernel):
+@pytest.mark.parametrize(
+    "kernel",
+    [lambda d: 1.0, lambda d: d[:1], lambda d: np.full_like(d, np.nan), lambda d: math.exp(-d), lambda d: "near"],
+)
+def test_kernels_that_are_no_function_of_an_array_are_refused(kernel):
     with pytest.raises(InputError, match=r"^kernel: "):
         DistanceCoupling((3,), (3,), 1.0, 1.0, kernel)

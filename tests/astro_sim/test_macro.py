@@ -186,6 +186,9 @@ def test_an_edge_inside_a_step_keeps_its_integral():
         ({"border": "closed"}, "border"),
         ({"coupling_kernel": "cubic"}, "coupling_kernel"),
         ({"coupling_kernel": "memories"}, "memories"),
+        ({"coupling_kernel": "memories", "memories": ((1, 2, 3), (1, 2))}, "memories"),
+        ({"coupling_kernel": "memories", "memories": (("a", "b", "c"),)}, "memories"),
+        ({"coupling_kernel": "memories", "memories": ((1, float("nan"), 1),)}, "memories"),
     ],
 )
 def test_parameters_outside_their_bounds_name_the_field(changes, field):

@@ -1,5 +1,9 @@
 """The staged rule against Brian2's symbolic one, and against the rule itself written in NumPy."""
 
+import os
+import subprocess
+import sys
+
 import brian2 as b2
 import numpy as np
 import pytest
@@ -63,3 +67,28 @@ def test_only_what_the_equations_need_is_evaluated() -> None:
     assert "unused" not in code
     assert code.count("tanh(") == 4
     assert code.count("t_in_timesteps") == 1
+
+
+CODE = """
+import brian2 as b2
+from astro_sim.gap_junctions import RingModel, ring_cell
+from astro_sim.staged_rk4 import staged_rk4
+from astro_sim.tripartite_model import TripartiteModel
+for text in (ring_cell(RingModel().astrocyte).equations, TripartiteModel().equations()):
+    print(staged_rk4(b2.Equations(text)))
+"""
+
+
+def test_every_process_writes_the_same_code() -> None:
+    """Else nothing that is compiled would be found again: Brian2 knows a program by its text."""
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", CODE],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert texts[0] == texts[1] and "_n4_C" in texts[0]
