@@ -8,6 +8,7 @@ gets a folder with the inputs and leaves the outputs or a traceback in it.
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from typing import Any
 
 import numpy as np
 import psutil
+
+import astro_sim
+import rmaat_lava
 
 GRACE = 3.0
 """Seconds that the processes of a stopped run get to end by themselves."""
@@ -76,9 +80,13 @@ def run_in_child(
 
 
 def _path() -> str:
-    """Where modules are looked for: as here, so that the child runs the same code, then as the environment says."""
-    here = [os.path.abspath(entry) for entry in sys.path]
-    return os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    """This package first, so that the child runs the same code, then what the environment says.
+
+    Not the caller's whole path: a script called lava.py beside the caller's would hide Lava.
+    """
+    roots = [str(Path(package.__path__[0]).resolve().parent) for package in (rmaat_lava, astro_sim)]
+    own = [root for root in dict.fromkeys(roots) if root not in site.getsitepackages()]
+    return os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _end_session(worker: subprocess.Popen) -> None:

@@ -67,13 +67,16 @@ def _workers() -> list[int]:
 
 
 def test_child_runs_the_code_of_its_caller(clean, tmp_path, monkeypatch):
-    """Not another copy that the environment or the working folder names: the caller's own path comes first."""
-    (tmp_path / "rmaat_lava").mkdir()
-    (tmp_path / "rmaat_lava" / "__init__.py").write_text("raise ImportError('another copy')")
-    (tmp_path / "json.py").write_text("raise ImportError('shadows the library')")
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{JOBS}")
+    """Not a copy that the environment names; scripts beside the caller's and in the working folder hide nothing."""
+    copy = tmp_path / "elsewhere" / "rmaat_lava"
+    copy.mkdir(parents=True)
+    (copy / "__init__.py").write_text("raise ImportError('another copy')")
+    for name in ("lava.py", "json.py"):
+        (tmp_path / name).write_text("raise ImportError('hides a package')")
+    monkeypatch.setenv("PYTHONPATH", f"{copy.parent}{os.pathsep}{JOBS}")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    outputs = run_in_child("lava_jobs:ramp", {"offset": np.zeros(3)}, _settings(), time_limit=60)
+    outputs = run_in_child("lava_jobs:ramp", {"offset": np.zeros(3)}, _settings(), time_limit=120)
     np.testing.assert_array_equal(outputs["total"], 55)
 
 
