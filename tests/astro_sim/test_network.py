@@ -199,7 +199,8 @@ def test_the_published_network() -> None:
         (lambda: NetworkModel(drive=()), "drive"),
         (lambda: NeuronParameters(C_m=0.0), "C_m"),
         (lambda: simulate_ring(duration=0), "duration"),
-        (lambda: simulate_network(SMALL, astrocyte_dt=0.03), "record_dt"),
+        (lambda: simulate_network(SMALL, astrocyte_dt=0.03), "astrocyte_dt"),
+        (lambda: simulate_network(SMALL, record_dt=0.015), "record_dt"),
         (lambda: simulate_ring(duration=1.0, backend="scipy"), "backend"),
     ],
 )
