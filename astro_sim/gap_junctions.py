@@ -227,12 +227,14 @@ def simulate_ring(
         cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (cell.calcium, cell.ip3))
         cells.h = cell.h
         cells.source = np.isin(np.arange(model.size), model.sources)
-        junctions = b2.Synapses(cells, cells, cell.junctions, namespace=namespace, clock=clock, name="junctions")
         source, target = neighbours(model.shape, periodic=model.periodic)
+        coupling = []
         if len(source):
+            junctions = b2.Synapses(cells, cells, cell.junctions, namespace=namespace, clock=clock, name="junctions")
             junctions.connect(i=source, j=target)
+            coupling.append(junctions)
         recorded = Rows([(cells, RECORDED)], record_dt, rows)
-        network = b2.Network(cells, *recorded.objects, *([junctions] if len(source) else []))
+        network = b2.Network(cells, *recorded.objects, *coupling)
         rows.stopped = run(network, duration, dt, cells, "C")
         recorded.finish()
     return recording_of(rows, path)

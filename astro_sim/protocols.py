@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from astro_sim.errors import InputError
 from astro_sim.stimulus import BLOCK_VALUES, Array, Chunk, Protocol, Pulses, brief, numbers
 
+MOST_PULSES = 1e12  # of Poisson trains: years of computing
+
 
 def _amplitudes(amplitude: ArrayLike, n_neurons: int | None = None, name: str = "amplitude") -> Array:
     """One finite number a neuron; with `n_neurons`, one number stands for all."""
@@ -111,7 +113,12 @@ def poisson(
         "pulse_s": pulse_s,
         "seed": seed,
     }
-    windows = int(np.ceil(rates.sum() * duration_s * 2 * len(rates) / BLOCK_VALUES)) or 1
+    expected = rates.sum() * duration_s
+    if expected > MOST_PULSES:
+        raise InputError(
+            "rate_hz", brief(rate_hz), f"at most {MOST_PULSES:.0e} pulses in duration_s = {duration_s:g} s"
+        )
+    windows = int(np.ceil(expected * 2 * len(rates) / BLOCK_VALUES)) or 1
     ends = np.linspace(0, duration_s, windows + 1)[1:]
 
     def chunks() -> Iterator[Chunk]:

@@ -6,7 +6,8 @@
 #     sh benchmarks/paper_size.sh image runs/image-paper cifar10_gray.npz     # again until it says "test accuracy"
 #
 # DATA is the task's official layout, an archive or .npz of it; the first call makes the cache from it. ListOps is
-# generated on every call (seconds), Pathfinder on the first.
+# generated on every call (seconds), Pathfinder on the first, whole and outside the minutes: half an hour of one core, two
+# minutes of sixteen.
 set -eu
 task=$1 out=$2 data=${3:-} minutes=${4:-9}
 cache=${RMAAT_DATA:-data}/$task

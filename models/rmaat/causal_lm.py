@@ -82,6 +82,7 @@ class RMAATForCausalLM(Pretrained):
             raise InputError("labels", tuple(labels.shape), f"the shape of the inputs, {tuple(inputs.shape)}")
         targets = F.pad(labels[:, 1:], (0, 1), value=NOT_SCORED)
         if lengths is not None:
+            lengths = self.model.checked_lengths(lengths, *inputs.shape[:2])
             scored = torch.arange(1, labels.shape[1] + 1, device=labels.device) < lengths.to(labels.device)[:, None]
             targets = targets.masked_fill(~scored, NOT_SCORED)
         losses = self.model(inputs, lengths, SegmentLoss(self.head), targets).outputs
@@ -123,9 +124,9 @@ class RMAATForCausalLM(Pretrained):
         """
         self.model.check(prompt)
         for name, value, allowed, holds in (
-            ("new_tokens", new_tokens, "at least 0", new_tokens >= 0),
+            ("new_tokens", new_tokens, "a whole number from 0 on", isinstance(new_tokens, int) and new_tokens >= 0),
             ("temperature", temperature, "a number from 0 on", 0 <= temperature < math.inf),
-            ("top_k", top_k, "at least 1", top_k is None or top_k >= 1),
+            ("top_k", top_k, "a whole number from 1 on", top_k is None or (isinstance(top_k, int) and top_k >= 1)),
         ):
             if not holds:
                 raise InputError(name, value, allowed)
@@ -206,4 +207,5 @@ def _sample(logits: Tensor, temperature: float, top_k: int | None, generator: to
     if top_k is not None:
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)
+    below = logits - logits.amax(-1, keepdim=True)  # however small the temperature, the largest stays 0
+    return torch.multinomial((below / temperature).softmax(-1), 1, generator=generator)

@@ -83,7 +83,9 @@ class RMAATForMaskedLM(Pretrained):
         lengths : Tensor of int64, optional
             Tokens that are not padding, (batch,), or of pairs (batch, 2).
         """
-        inputs, lengths = inputs.flatten(0, -2), None if lengths is None else lengths.flatten()
+        inputs = inputs.flatten(0, -2)
+        if lengths is not None:
+            lengths = self.model.checked_lengths(lengths.flatten(), *inputs.shape)
         hidden = self.hidden(inputs, lengths)
         targets = inputs.masked_fill(~hidden, NOT_SCORED)
         read = self.model(inputs.masked_fill(hidden, 0), lengths, self.head, targets)

@@ -180,7 +180,7 @@ class RMAATModel(Pretrained):
             segments = torch.full((batch,), len(pieces), device=inputs.device)
             masks: tuple[Tensor | None, ...] = (None,) * len(pieces)
         else:
-            lengths = self._checked_lengths(lengths.to(inputs.device), batch, length)
+            lengths = self.checked_lengths(lengths.to(inputs.device), batch, length)
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
@@ -224,11 +224,15 @@ class RMAATModel(Pretrained):
             raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")
 
     @staticmethod
-    def _checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
-        if lengths.shape != (batch,) or lengths.is_floating_point():
-            raise InputError("lengths", lengths.tolist(), f"{batch} whole numbers, one a sample")
-        if lengths.min() < 1 or lengths.max() > length:
-            raise InputError("lengths", lengths.tolist(), f"values from 1 to {length}")
+    def checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
+        """`lengths` as int64; refused unless they are one whole number a sample, from 1 to `length`."""
+        if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
+            shown = f"{tuple(lengths.shape)} of {lengths.dtype}"
+            raise InputError("lengths", shown, f"{batch} whole numbers, one a sample")
+        lengths = lengths.long()
+        outside = lengths[(lengths < 1) | (lengths > length)]
+        if len(outside):
+            raise InputError("lengths", int(outside[0]), f"values from 1 to {length}")
         return lengths
 
 

@@ -50,7 +50,7 @@ class HashedNGrams(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(batch, n) to (batch, n, dim)."""
-        code, found = ids, []
+        code, found = ids.long(), []
         for before, table in enumerate(self.tables, 1):
             code = (code * 1_000_003 + F.pad(ids, (before, 0))[:, : ids.shape[1]]) % (2**31 - 1)
             found.append(table(code % self.buckets))

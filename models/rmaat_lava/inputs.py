@@ -43,7 +43,9 @@ def prepare(
         raise InputError("inputs", "no sequence", "at least one")
     longest = min(padded.shape[1], deployment.max_length)
     if lengths.shape != padded.shape[:1] or lengths.min() < 1 or lengths.max() > longest:
-        raise InputError("lengths", lengths.tolist(), f"{len(padded)} of 1 to {longest} tokens")
+        outside = lengths[(lengths < 1) | (lengths > longest)]
+        shown = f"{lengths.size} numbers" if not outside.size else int(outside[0])
+        raise InputError("lengths", shown, f"{len(padded)} of 1 to {longest} tokens")
     about = deployment.description
     if about["input_kind"] == "features":
         if padded.ndim != 3 or padded.shape[2] != about["input_dim"] or not np.isfinite(padded).all():

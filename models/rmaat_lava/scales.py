@@ -54,7 +54,7 @@ class WeightFormat:
 
 def fit(largest: float, bits: float, at_most: int = FINEST) -> int:
     """Largest exponent e with ``largest * 2**e <= 2**bits``."""
-    return min(int(np.floor(bits - np.log2(largest))), at_most)
+    return min(int(np.floor(bits - np.log2(max(largest, 2.0**-at_most)))), at_most)
 
 
 def split_bits(together: int, a: float, b: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import torch
 
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.calibration import Calibration
-from rmaat_lava.deployment import quantize
+from rmaat_lava.deployment import DEFAULT_MAX_SEGMENTS, quantize
 from rmaat_lava.report import write_report
 from rmaat_lava.scales import WeightFormat
 from rmaat_lava.targets import choose_target, run
@@ -72,8 +72,9 @@ def deploy_run(
     calibration, inputs, lengths, labels = _data(recipe, data, held_out, seed)
     weights_sha256 = file_sha256(checkpoint / "model.safetensors")
     source = {"checkpoint_sha256": weights_sha256, "recipe": recipe.model_dump(mode="json")}
-    deployment = quantize(model, calibration, weights=weights, source=source)
-    deployment.save(out / "deployment")
+    segments = -(-int(lengths.max()) // model.config.segment_length)
+    most = max(DEFAULT_MAX_SEGMENTS, segments)
+    deployment = quantize(model, calibration, weights=weights, max_segments=most, source=source)
 
     start = time.perf_counter()
     real = float_logits(model, inputs, lengths)
@@ -105,6 +106,7 @@ def deploy_run(
         "versions": versions(),
         "created": timestamp(),
     }
+    deployment.save(out / "deployment")
     with replacing(out / "outputs.npz") as room:
         np.savez(room, float_logits=real, integer_logits=integers.logits, scaled_logits=scaled, labels=labels)
     with replacing(out / "agreement.json") as room:

@@ -193,10 +193,10 @@ def test_it_learns_a_repeated_text() -> None:
     ("arguments", "message"),
     [
         ({"prompt": torch.ones(2, 0, dtype=torch.long)}, r"inputs: got \(2, 0\)"),
-        ({"new_tokens": -1}, "new_tokens: got -1, expected at least 0"),
+        ({"new_tokens": -1}, "new_tokens: got -1, expected a whole number from 0 on"),
         ({"temperature": -1.0}, "temperature: got -1.0"),
         ({"temperature": float("nan")}, "temperature: got nan"),
-        ({"top_k": 0}, "top_k: got 0, expected at least 1"),
+        ({"top_k": 0}, "top_k: got 0, expected a whole number from 1 on"),
     ],
 )
 def test_impossible_generation_is_refused(arguments: dict[str, object], message: str) -> None:

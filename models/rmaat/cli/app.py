@@ -12,6 +12,7 @@ from rich.text import Text
 from astro_sim.errors import InputError
 
 # One module a command: `rmaat.cli.<name>` holds a function of the same name, or a group named `app`.
+INTERRUPTED = 130  # the exit code of a command ended by Ctrl-C
 COMMANDS = (
     "demo",
     "simulate",
@@ -63,7 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        sys.exit(app(arguments, prog_name="rmaat", standalone_mode=False))
+        code = app(arguments, prog_name="rmaat", standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into its code
+            _interrupted()
+        sys.exit(code)
     except InputError as error:
         if show_traceback:
             raise
@@ -97,7 +101,7 @@ def _comes_of_an_interrupt(error: BaseException | None) -> bool:
 
 def _interrupted() -> NoReturn:
     print("interrupted; a run that had begun to record keeps its rows, another leaves nothing", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -17,10 +17,10 @@ def prepare(
         Path | None, typer.Option("--folder", help="In the official layout; else downloaded or generated.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
-    train: Annotated[int, typer.Option("--train", min=1, help="Training examples to generate.")] = 20_000,
-    validation: Annotated[int, typer.Option("--validation", min=1, help="Validation examples to generate.")] = 1_000,
-    test: Annotated[int, typer.Option("--test", min=1, help="Test examples to generate.")] = 2_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of generated examples.")] = 0,
+    train: Annotated[int | None, typer.Option("--train", min=1, help="Training examples to generate (20,000).")] = None,
+    validation: Annotated[int | None, typer.Option("--validation", min=1, help="For validation (1,000).")] = None,
+    test: Annotated[int | None, typer.Option("--test", min=1, help="For the test (2,000).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of generated examples (0).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the cache goes; else data/TASK.")] = None,
 ) -> None:
     """Read or generate a data set once and keep it as memory-mapped arrays."""
@@ -30,7 +30,8 @@ def prepare(
 
     out = out or tasks.default_folder(task)
     with Console().status(f"reading {folder or task}"):
-        sizes = {"train": train, "validation": validation, "test": test}
+        given = {"train": train, "validation": validation, "test": test}
+        sizes = {split: n for split, n in given.items() if n is not None}
         splits = tasks.prepare(task, folder, source, out, sizes, seed)
     for name, data in splits.items():
         print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")

@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
+GENERATED = {"train": 20_000, "validation": 1_000, "test": 2_000}  # examples that `prepare` draws
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Training, validation and test examples of one task, and training examples of each curriculum stage."""
+    """Training, validation and test examples of one task, training examples of each curriculum stage, their origin."""
 
     train: Sequences
     validation: Sequences
     test: Sequences
     stages: tuple[Sequences, ...] = ()
+    origin: str = ""
+
+    def about(self) -> dict[str, dict[str, int]]:
+        """Examples and tokens of each split: what tells other data from the same."""
+        parts = {split: getattr(self, split) for split in SPLITS}
+        return {split: {"examples": len(d), "tokens": int(d.offsets[-1])} for split, d in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,12 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
 
 
 def prepare(
-    name: str, path: Path | None, source: str | None, out: Path, sizes: dict[str, int] | None = None, seed: int = 0
+    name: str,
+    path: Path | None,
+    source: str | None,
+    out: Path,
+    sizes: dict[str, int] | None = None,
+    seed: int | None = None,
 ) -> dict[str, Sequences]:
     """Read, download or generate a task's data and write its memory-mapped cache to ``out/<split>``.
 
@@ -138,7 +150,7 @@ def prepare(
     path : path, optional
         Folder or archive in the official layout; None: the official download, or generated examples.
     sizes : dict, optional
-        Examples of each split that are generated, with `seed`.
+        Examples of the splits that are generated with `seed` (0 if None), where not `GENERATED`.
 
     Raises
     ------
@@ -146,11 +158,16 @@ def prepare(
         If the data are missing or damaged; the cache is then not written.
     """
     task = find_task(name)
-    if path is None and task.generate and sizes:
-        splits = _drawn(task, sizes, seed)
+    if path is None and task.generate:
+        if source is not None:
+            raise InputError("--source", source, "none for generated examples")
+        splits = _drawn(task, GENERATED | (sizes or {}), seed or 0)
         for data in splits.values():
             data.about.update(task=name)
     else:
+        for option, value in ({f"--{split}": n for split, n in (sizes or {}).items()} | {"--seed": seed}).items():
+            if value is not None:
+                raise InputError(option, value, "none for examples that are read; it is of generated ones")
         if path is None:
             if task.download is None:
                 raise InputError("--folder", None, f"a folder or archive in the layout {task.layout}")
@@ -180,13 +197,16 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     stages = tuple(_stage(task, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
-        return Splits(**{split: Sequences.open(folder / split) for split in SPLITS}, stages=stages)
+        cached = {split: Sequences.open(folder / split) for split in SPLITS}
+        return Splits(**cached, stages=stages, origin=f"the cache {folder}")
     if recipe.folder:
-        return Splits(**read_layout(name, folder, recipe.source), stages=stages)
+        return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder))
     if task.generate is None:
-        raise InputError("data", str(folder), f"a cache made by `rmaat data prepare {name}`, or --set data.folder")
+        raise InputError(
+            "data", str(folder), f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
+        )
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    return Splits(**_drawn(task, sizes, seed), stages=stages)
+    return Splits(**_drawn(task, sizes, seed), stages=stages, origin=f"the generator, seed {seed}")
 
 
 def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]:

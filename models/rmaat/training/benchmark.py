@@ -108,9 +108,12 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])
-    with ProcessPoolExecutor(workers, processes, max_tasks_per_child=1) as pool:
+    pool = ProcessPoolExecutor(workers, processes, max_tasks_per_child=1)
+    try:
         for done in as_completed([pool.submit(_run, *job) for job in todo]):
             done.result()
+    finally:  # a cell that fails, or Ctrl-C, ends the table: the others are not begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_done(folder: Path, recipe: Recipe) -> bool:
@@ -133,19 +136,18 @@ def _run(cell: Cell, recipe: Recipe, out: Path) -> None:
 def collect(out: Path) -> list[dict[str, Any]]:
     """One row a task and model over its finished seeds, the trivial models of each task below them."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    floors: dict[str, dict[str, list[float]]] = {}
+    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
     for path in sorted(out.glob("*/*/seed-*/result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         task, model = path.parts[-4], _model(path.parts[-3])
         for name, value in result["floors"].items():
-            floors.setdefault(task, {}).setdefault(name, []).append(value)
+            floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
         if "test" in result:
             found.setdefault((task, model), []).append(result)
     rows = [_row(task, model, results) for (task, model), results in found.items()]
     for task, known in floors.items():
         for name, values in known.items():
-            spread = {"accuracy": np.mean(values), "std": np.std(values), "seeds": len(values)}
-            rows.append({"task": task, "model": f"floor: {name}", **spread})
+            rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
     return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
 
 
@@ -160,14 +162,17 @@ def _row(task: str, model: str, results: list[dict[str, Any]]) -> dict[str, Any]
     return {
         "task": task,
         "model": model,
-        "accuracy": np.mean(accuracies),
-        "std": np.std(accuracies, ddof=1) if len(accuracies) > 1 else float("nan"),
-        "seeds": len(accuracies),
+        **_spread(accuracies),
         "parameters": results[0]["parameters"],
         "tokens_per_s": np.mean([result["tokens_per_s"] for result in results]),
         "peak_memory_mib": max(result["peak_memory_mib"] for result in results),
         "minutes": np.mean([result["seconds"] for result in results]) / 60,
     }
+
+
+def _spread(accuracies: list[float]) -> dict[str, Any]:
+    std = np.std(accuracies, ddof=1) if len(accuracies) > 1 else float("nan")
+    return {"accuracy": np.mean(accuracies), "std": std, "seeds": len(accuracies)}
 
 
 def write_tables(rows: list[dict[str, Any]], out: Path) -> list[Path]:

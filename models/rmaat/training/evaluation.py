@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from rmaat.data.sequences import Sequences
 from rmaat.masked_lm import HiddenTokens
@@ -23,6 +23,30 @@ class Score(NamedTuple):
     loss: Tensor
     accuracy: Tensor
     weight: Tensor | int
+
+
+class WeightedMean(Metric):
+    """Mean over predictions, of batches that hold different numbers of them; a value that is not finite shows.
+
+    torchmetrics' own MeanMetric leaves the weights out where it is told to leave NaN in (1.9).
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "weight"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: Tensor | int = 1) -> None:
+        """Add the mean `value` of `weight` predictions."""
+        self.total += value.double() * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.weight
 
 
 def to_tensors(
@@ -62,8 +86,7 @@ def evaluate(
 
     Batches hold examples of similar length; with several processes each takes its share of them.
     """
-    loss_mean = MeanMetric(nan_strategy="disable").to(fabric.device)
-    accuracy = MeanMetric(nan_strategy="disable").to(fabric.device)
+    loss_mean, accuracy = WeightedMean().to(fabric.device), WeightedMean().to(fabric.device)
     order = np.argsort(data.lengths, kind="stable")[fabric.global_rank :: fabric.world_size]
     training = model.training
     model.eval()

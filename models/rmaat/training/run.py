@@ -75,7 +75,9 @@ def train(
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     model = None if recipe.kind == "floor" else build(recipe, splits.train, parameters)
     if fabric.is_global_zero:
+        console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
         about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
+        about["data"] = splits.about()
         _make_room(out, about | start, resume)
     fabric.barrier()
     if model is None:
@@ -102,6 +104,7 @@ def train(
         "peak_memory_mib": peak_memory_mib(),
         **start,
         "recipe": recipe.model_dump(mode="json"),
+        "data": splits.about(),
         "bio": parameters.model_dump(mode="json")["provenance"],
         "versions": versions(),
         "created": timestamp(),
@@ -149,7 +152,9 @@ def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
         raise InputError("--out", str(out), "a folder")
     if noted.is_file():
         if resume and json.loads(noted.read_text(encoding="utf-8")) != about:
-            raise InputError("--resume", str(out), "a folder of a run with the same recipe, bio-parameters and start")
+            raise InputError(
+                "--resume", str(out), "a folder of a run with the same recipe, data, bio-parameters and start"
+            )
         if not resume and not (out / "result.json").is_file():
             raise InputError("--out", str(out), "a folder without an unfinished run (--resume continues this one)")
     if not resume or not noted.is_file():
@@ -216,6 +221,7 @@ def score_checkpoint(
         "created": timestamp(),
     }
     console = console or Console()
+    console.print(f"data: {n:,} examples of {splits.origin}")
     console.print(f"{split} accuracy {scores['accuracy']:.1%} ± {result['standard_error']:.1%} ({n} examples)")
     for name, value in result["floors"].items():
         console.print(f"  floor {name}: {value:.1%}")

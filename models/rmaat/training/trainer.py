@@ -14,14 +14,13 @@ from lightning.fabric import Fabric
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MeanMetric
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits
 from rmaat.training.checkpoint import load_state, save_state
-from rmaat.training.evaluation import evaluate, scored, to_tensors
+from rmaat.training.evaluation import WeightedMean, evaluate, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
@@ -70,8 +69,7 @@ class Trainer:
         self.elapsed = 0.0
         self.tokens_seen = self._counted = 0
         self._since = time.monotonic()
-        self.loss_mean = MeanMetric(nan_strategy="disable").to(self.fabric.device)
-        self.accuracy = MeanMetric(nan_strategy="disable").to(self.fabric.device)
+        self.loss_mean, self.accuracy = (WeightedMean().to(self.fabric.device) for _ in range(2))
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
@@ -110,7 +108,7 @@ class Trainer:
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
                 score = scored(self.model(ids, lengths), ids, labels, options.label_smoothing)
                 self.fabric.backward(score.loss / options.accumulate)
-            self.loss_mean.update(score.loss.detach())
+            self.loss_mean.update(score.loss.detach(), score.weight)
             self.accuracy.update(score.accuracy, score.weight)
             self.tokens_seen += int(lengths.sum())
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)

@@ -277,6 +277,21 @@ def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
         assert np.array_equal(ours.labels, theirs.labels)
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (["listops", "--source", "20news"], "--source"),
+        (["text", "--folder", ".", "--train", "5"], "--train"),
+        (["text", "--folder", ".", "--seed", "5"], "--seed"),
+    ],
+)
+def test_options_that_do_not_apply_are_refused_and_the_cache_stays(options, field, tmp_path):
+    (tmp_path / "cache").mkdir()
+    failed = CliRunner().invoke(app, ["prepare", *options, "--out", str(tmp_path / "cache")])
+    assert isinstance(failed.exception, InputError) and failed.exception.field == field
+    assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
+
+
 def test_archives_are_read_and_damaged_ones_refused(imdb, tmp_path):
     path = tmp_path / "reviews.tar.gz"
     with tarfile.open(path, "w:gz") as archive:

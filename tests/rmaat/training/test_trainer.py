@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from astro_sim.errors import InputError
 from rmaat.data.listops import Grammar, generate
@@ -133,3 +134,17 @@ def test_resuming_without_a_state_starts_from_the_beginning(make_model, make_rec
     shutil.rmtree(tmp_path / "a" / "states")
     second = run(make_model, recipe, splits, tmp_path / "a", resume=True)
     assert same(first.model, second.model)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32, 33])
+def test_a_score_does_not_depend_on_the_batches(make_model, batch_size):
+    """Of 33 examples, the last batch holds another number of them; the reference is one plain mean over all."""
+    data, fabric = generate(33, 5, Grammar(max_depth=5, min_length=20, max_length=60)), Fabric(accelerator="cpu")
+    model = make_model().eval()
+    ids, lengths = data.padded(np.arange(33))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(ids), torch.from_numpy(lengths)).logits
+    labels = torch.from_numpy(np.asarray(data.labels))
+    scores = evaluate(model, data, batch_size, None, fabric)
+    assert scores["accuracy"] == pytest.approx(logits.argmax(1).eq(labels).double().mean().item(), abs=1e-7)  # float32
+    assert scores["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
