@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,14 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])
     pool = ProcessPoolExecutor(workers, processes, max_tasks_per_child=1)
-    try:
-        for done in as_completed([pool.submit(_run, *job) for job in todo]):
-            done.result()
-    finally:  # a cell that fails, or Ctrl-C, ends the table: the others are not begun
-        pool.shutdown(cancel_futures=True)
+    jobs, running = iter(todo), set[Future[None]]()
+    try:  # no more cells are handed over than run, so that a cell that fails, or Ctrl-C, ends the table
+        while running := running | {pool.submit(_run, *job) for job in islice(jobs, workers - len(running))}:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for cell in done:
+                cell.result()
+    finally:
+        pool.shutdown()
 
 
 def _is_done(folder: Path, recipe: Recipe) -> bool:
