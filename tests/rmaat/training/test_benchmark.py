@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +63,27 @@ def test_table_of_models_and_seeds(tmp_path):
     assert json.loads(config.read_text())["retention"] == "off"
     other = bench(tmp_path, "--models", "rmaat", "--seeds", "1", "--steps", "2")
     assert isinstance(other.exception, InputError) and "another recipe" in str(other.exception)
+
+
+def test_ctrl_c_ends_the_whole_table(tmp_path):
+    """SIGINT to the group, as a terminal sends it, in the first of two cells that would take hours."""
+    changes = [f"--set={name}={value}" for name, value in (FEW | {"optimisation.save_every": 10}).items()]
+    options = ["--tasks=listops", "--models=rmaat", "--seeds=2", "--steps=1000000", f"--out={tmp_path}", *changes]
+    code = f"from rmaat.cli.app import main; main({['bench', 'lra', *options]!r})"
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, start_new_session=True) as bench:
+        first = tmp_path / "listops" / "rmaat" / "seed-0"
+        while not list(first.glob("states/*/*")):
+            assert bench.poll() is None, bench.stderr.read()
+            time.sleep(0.05)
+        os.killpg(bench.pid, signal.SIGINT)
+        error = bench.communicate(timeout=20)[1].decode()
+    assert bench.returncode == 130 and error.splitlines()[-1].startswith("interrupted")
+    with pytest.raises(ProcessLookupError):  # soon nobody of the group is left
+        for _ in range(200):
+            os.killpg(bench.pid, 0)
+            time.sleep(0.05)
+    assert not first.with_name("seed-1").exists() and not list(tmp_path.rglob("result.json"))
 
 
 SETTINGS = "rmaat:segment_length=64;retention=random;optimisation.clip=2.0"
