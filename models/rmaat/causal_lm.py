@@ -181,7 +181,7 @@ class Decoder:
     def _open(self) -> None:
         """Start a segment with its memory in front."""
         memory = self.model.memory
-        scale = memory.share(self.segments) if self.segments and memory.schedule else torch.ones(())
+        scale = memory.streaming_factor(self.segments) if self.segments else torch.ones(())
         self.scaled, self.position = memory.enter(self.memory, scale.to(self.memory)), 0
         self.states: list[Any] = [None] * len(self.tables)
         self._resume(self.scaled + memory.identity)

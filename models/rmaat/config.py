@@ -55,6 +55,7 @@ class RMAATConfig(BaseModel):
     retention: Literal["fitted", "uniform", "random", "off"] = "fitted"
     retention_seed: int = Field(default=0, ge=0)  # of the random factors
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
+    trace: Literal["mean", "retention"] = "mean"  # how a classifier's trace weighs the segments: 1 / T or RF(t, T)
     trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
     # masked modelling hides this share of the places (BERT's; 0.5 for pictures in Amos et al., arXiv 2310.02980) ...
@@ -110,7 +111,7 @@ class RMAATConfig(BaseModel):
         return self.memory_tokens * (1 + self.causal) + self.token_places
 
     def with_bio(self) -> RMAATConfig:
-        """This configuration with the bio-parameters written out , the packaged reference if none."""
+        """This configuration with the bio-parameters written out, the packaged reference if none."""
         from rmaat_bridge.bio_parameters import BioParameters
 
         if self.bio is not None:

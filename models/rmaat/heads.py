@@ -26,9 +26,9 @@ def prediction(logits: Tensor, labels: Tensor | None) -> Prediction:
 
 
 class RMAATForSequenceClassification(Pretrained):
-    """One label a sequence, read from the retention-weighted trace of its segments.
+    """One label a sequence, read from the trace of its segments.
 
-    logits = W_c sum_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c
+    logits = W_c sum_t w_t [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c,  w_t = 1/T or RF(t, T)
 
     The means of layer-normed features hardly differ from sample to sample; with `trace_norm` each entry of the
     trace is centred and scaled by its batch's statistics (in evaluation by their running means).
@@ -108,6 +108,6 @@ class RMAATForSequencePairClassification(Pretrained):
 
 
 def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Retention-weighted sum of the segments' summaries, (batch, 2 * dim)."""
+    """Weighted sum of the segments' summaries, (batch, 2 * dim)."""
     read = model(inputs, lengths, summary)
-    return torch.einsum("tb,tbd->bd", read.retention, torch.stack(read.outputs))
+    return torch.einsum("tb,tbd->bd", read.shares, torch.stack(read.outputs))

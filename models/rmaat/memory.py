@@ -11,17 +11,17 @@ from rmaat_bridge.schedule import RetentionSchedule
 class Memory(nn.Module):
     """M persistent memory tokens and the retention factors that scale what each segment leaves.
 
-    mem_{t+1} = RF(t, T) mem'_{t+1},  trace = sum_t RF(t, T) y_t
+    mem_{t+1} = RF(t, T) mem'_{t+1},  trace = (1/T) sum_t y_t,  or with `retained_trace`  sum_t RF(t, T) y_t
 
     where mem' is what the stack leaves at the memory's places, y_t a segment's summary and T the sample's own
     number of segments. The factor is applied as the memory enters segment t + 1, so that the state after the
     last segment is mem' itself, a layer norm's output whose size does not depend on T. By default nothing
     normalises between the scaling and the first layer's keys and values; a layer norm there (`norm_after`)
-    undoes the factor, and only the trace keeps it.
+    undoes the factor.
 
-    Where T is unknown (`streaming`), the factor is the share of the trace present after segment t that t
-    itself wrote, and the older part of the trace shrinks by the rest:
-    trace_t = (1 - s_t) trace_{t-1} + s_t y_t,  mem_{t+1} = s_t mem'_{t+1}.
+    Where T is unknown (`streaming`), the factor s_t is the share that segment t has in the retained trace of t
+    segments, and the older part of that trace shrinks by the rest:
+    mem_{t+1} = s_t mem'_{t+1},  trace_t = (1 - s_t) trace_{t-1} + s_t y_t,  with 1/t for s_t in a plain mean.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ class Memory(nn.Module):
         M and the width of the model; M may be 0.
     schedule : RetentionSchedule, ControlSchedule or None
         RF; None keeps the memory unscaled and the trace a plain mean.
+    retained_trace : bool
+        Weigh the segments of the trace by RF.
     streaming : bool
         Use the factors of unknown T.
     write_back : bool
@@ -45,6 +47,7 @@ class Memory(nn.Module):
         tokens: int,
         dim: int,
         schedule: RetentionSchedule | ControlSchedule | None,
+        retained_trace: bool = False,
         streaming: bool = False,
         write_back: bool = False,
         norm_after: bool = False,
@@ -54,22 +57,26 @@ class Memory(nn.Module):
         self.identity = nn.Parameter(torch.randn(tokens, dim) * 0.1)
         self.write_identity = nn.Parameter(torch.randn(tokens, dim) * 0.1) if write_back else None
         self.schedule, self.streaming, self.norm_after = schedule, streaming, norm_after
+        self.retained_trace = retained_trace
 
     def enter(self, memory: Tensor, factor: Tensor) -> Tensor:
         """What the next segment reads of mem' (batch, tokens, dim); `factor` broadcasts against it."""
         scaled = memory * factor
         return F.layer_norm(scaled, scaled.shape[-1:]) if self.norm_after else scaled
 
+    def streaming_factor(self, t: int) -> Tensor:
+        """s_t, the scale of what segment `t` >= 1 leaves where T is unknown, a scalar."""
+        return self.initial.new_ones(()) if self.schedule is None else self.schedule.streaming(t).to(self.initial)
+
     def share(self, t: int) -> Tensor:
-        """s_t, the streaming factor of segment `t` >= 1 and its share of the trace after it, a scalar."""
-        if self.schedule is None:
-            return self.initial.new_tensor(1 / t)
-        return self.schedule.streaming(t).to(self.initial)
+        """Share of segment `t` >= 1 in the trace after it, a scalar."""
+        retained = self.retained_trace and self.schedule is not None
+        return self.streaming_factor(t) if retained else self.initial.new_tensor(1 / t)
 
     def shares(self, segments: Tensor, longest: int) -> Tensor:
         """Share of each segment in a sample's final trace, (longest, batch); 0 after its last segment.
 
-        Every column sums to 1: RF(t, T), or what streaming leaves of s_t; equal without a schedule.
+        Every column sums to 1: 1 / T, and in a retained trace RF(t, T), or what streaming leaves of s_t.
 
         Parameters
         ----------
@@ -78,7 +85,7 @@ class Memory(nn.Module):
         longest : int
             Number of segments of the batch.
         """
-        if self.schedule is None or self.streaming:
+        if self.schedule is None or not self.retained_trace or self.streaming:
             share = torch.stack([self.share(t) for t in range(1, longest + 1)]).double()
             kept = torch.cat([share.new_zeros(1), torch.log1p(-share[1:])]).cumsum(0)  # of the trace, log
             table = torch.tril(share * torch.exp((kept[:, None] - kept).clamp(max=0)))  # row T - 1
@@ -86,11 +93,16 @@ class Memory(nn.Module):
             table = self.schedule.table(longest)
         return table[segments - 1].T.to(self.initial)
 
-    def factors(self, shares: Tensor) -> Tensor:
-        """Scale of the memory that enters each segment, (longest, batch): RF(t - 1, T), 1 for the first."""
-        ones = torch.ones_like(shares)
+    def factors(self, segments: Tensor, longest: int) -> Tensor:
+        """Scale of the memory that enters each segment, (longest, batch): RF(t - 1, T), 1 for the first.
+
+        `segments` and `longest` as in `shares`.
+        """
+        ones = self.initial.new_ones(longest, len(segments))
         if self.schedule is None:
             return ones
         if self.streaming:
-            shares = torch.stack([self.share(t) for t in range(1, len(shares) + 1)])[:, None].expand_as(ones)
-        return torch.cat([ones[:1], shares[:-1]])
+            left = torch.stack([self.streaming_factor(t) for t in range(1, longest + 1)])[:, None].expand_as(ones)
+        else:
+            left = self.schedule.table(longest)[segments - 1].T.to(ones)
+        return torch.cat([ones[:1], left[:-1]])

@@ -31,7 +31,7 @@ class Readout(NamedTuple):
 
     outputs: list[Tensor]  # one a segment: its tokens' features, or what `reduce` made of them
     memory: Tensor  # after each sample's last segment, (batch, memory_tokens, dim)
-    retention: Tensor  # share of each segment in a sample's long-term trace, (segments, batch), sums to 1
+    shares: Tensor  # of each segment in a sample's trace, (segments, batch), sum to 1
 
 
 class RMAATModel(Pretrained):
@@ -63,6 +63,7 @@ class RMAATModel(Pretrained):
             config.memory_tokens,
             config.dim,
             _schedule(config, bio),
+            retained_trace=config.trace == "retention",
             streaming=config.streaming or config.causal,
             write_back=config.causal,
             norm_after=config.memory_norm == "after",
@@ -187,8 +188,7 @@ class RMAATModel(Pretrained):
         starts = range(0, length, size)
         befores = [inputs[:, max(0, s - self.reach) : s] if self.reach and s else None for s in starts]
         wanted = (None,) * len(pieces) if targets is None else targets.split(size, dim=1)
-        retention = self.memory.shares(segments, len(pieces))
-        factors = self.memory.factors(retention)
+        factors = self.memory.factors(segments, len(pieces))
 
         def step(
             memory: Tensor,
@@ -214,7 +214,7 @@ class RMAATModel(Pretrained):
             [*self.parameters(), *(reduce.parameters() if isinstance(reduce, nn.Module) else ())],
             self.config.every_k if self.config.backprop == "amrb" else None,
         )
-        return Readout(outputs, memory, retention)
+        return Readout(outputs, memory, self.memory.shares(segments, len(pieces)))
 
     def check(self, inputs: Tensor) -> None:
         """Refuse inputs of another shape than the model reads."""

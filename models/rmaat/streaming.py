@@ -29,7 +29,7 @@ class Stream:
     memory : Tensor
         mem', (batch, memory_tokens, dim).
     trace : Tensor
-        Retention-weighted summary of all segments so far, (batch, 2 * dim).
+        Summary of all segments so far, (batch, 2 * dim).
     segments : int
         Number of segments read.
     """
@@ -64,7 +64,7 @@ class Stream:
             raise InputError("segment", tuple(segment.shape), allowed)
         self._closed = segment.shape[1] < size
         memory = self.model.memory
-        factor = memory.share(self.segments) if self.segments and memory.schedule else torch.ones(())
+        factor = memory.streaming_factor(self.segments) if self.segments else torch.ones(())
         training = self.model.training
         self.model.eval()
         self.memory, features = self.model.step(

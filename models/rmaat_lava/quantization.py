@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -150,8 +150,7 @@ class _Builder:
     def _retention(self) -> Retention:
         memory, first, last = self.model.memory, "layers.0.x", f"layers.{self.config.layers}.x"
         scale = 2.0 ** self.exponents[first]
-        with torch.no_grad():
-            factor = as_numpy(memory.factors(self._shares())).T  # row T - 1, column t - 1 scales what enters segment t
+        factor = self._by_length(memory.factors)  # row T - 1, column t - 1: of what enters segment t
         return Retention(
             initial=whole(as_numpy(memory.initial) * scale),
             identity=whole(as_numpy(memory.identity) * scale),
@@ -159,10 +158,10 @@ class _Builder:
             shift=whole(MULTIPLIER_BITS + self.exponents[last] - self.exponents[first]),
         )
 
-    def _shares(self) -> torch.Tensor:
-        """Share of each segment in the trace of sequences of 1 to `max_segments` segments, (t - 1, T - 1)."""
+    def _by_length(self, of_segments: Callable[[torch.Tensor, int], torch.Tensor]) -> np.ndarray:
+        """The memory's factors or shares for sequences of 1 to `max_segments` segments, (T - 1, t - 1)."""
         with torch.no_grad():
-            return self.model.memory.shares(torch.arange(1, self.max_segments + 1), self.max_segments)
+            return as_numpy(of_segments(torch.arange(1, self.max_segments + 1), self.max_segments)).T
 
     def _block(self, i: int) -> Any:
         return self.model.blocks[i]
@@ -281,7 +280,7 @@ class _Builder:
             sum_shift=whole(last - summand),
             reciprocal=Power.of(-1.0),
             mean_shift=whole(summand - pool),
-            share=whole(np.pad(as_numpy(self._shares()).T, ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
+            share=whole(np.pad(self._by_length(self.model.memory.shares), ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
             centre=whole(centre * 2.0**pool),
             gain=multiplier,
             gain_shift=shift,

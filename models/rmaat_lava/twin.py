@@ -75,8 +75,8 @@ def logits(
     model, config = classifier.model, classifier.config
     size, n_memory = config.segment_length, config.memory_tokens
     segments = lengths.add(size - 1).div(size, rounding_mode="floor")
-    shares = model.memory.shares(segments, int(segments.max()))
-    factors = model.memory.factors(shares)
+    longest = int(segments.max())
+    shares, factors = model.memory.shares(segments, longest), model.memory.factors(segments, longest)
     exists = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
     tables = [place(f"layers.{i}.phi_k", _table(block.attention)) for i, block in enumerate(model.blocks)]
     memory = model.memory.initial.expand(len(inputs), -1, -1)

@@ -49,9 +49,11 @@ def test_random_factors_are_flat_on_the_simplex() -> None:
 def test_a_stream_ends_with_the_factors_of_the_known_length(kind: str) -> None:
     """The trace of unknown T telescopes to RF(t, T); so do a stream's logits, float32 factors apart."""
     lengths = torch.tensor([1, 4, 6])
-    known, streamed = (model(retention=kind, streaming=streaming).model.memory for streaming in (False, True))
+    known, streamed = (
+        model(retention=kind, trace="retention", streaming=streaming).model.memory for streaming in (False, True)
+    )
     torch.testing.assert_close(streamed.shares(lengths, 6), known.shares(lengths, 6))
-    classifier = model(retention=kind, streaming=True)
+    classifier = model(retention=kind, trace="retention", streaming=True)
     stream = classifier.stream(batch=2)
     for piece in INPUTS.split(8, dim=1):
         logits = stream.feed(piece)

@@ -54,11 +54,15 @@ def test_memory_is_scaled_by_the_samples_own_retention_factors() -> None:
         torch.testing.assert_close(carried[0], factors[-1] * memory, rtol=0, atol=1e-7)
 
 
-def test_shares_of_each_sample_sum_to_one_and_end_with_its_last_segment() -> None:
-    shares = model().model(INPUTS, LENGTHS).retention
+@pytest.mark.parametrize("kind", ["mean", "retention"])
+def test_shares_are_one_over_the_samples_own_segments_or_its_factors(kind: str) -> None:
+    shares = model(trace=kind).model(INPUTS, LENGTHS).shares
+    schedule = RetentionSchedule(BioParameters.reference().retention)
     assert shares.shape == (4, 3)
-    torch.testing.assert_close(shares.sum(0), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6)
-    assert (shares > 0).sum(0).tolist() == [4, 1, 3]
+    for column, n in zip(shares.T, [4, 1, 3], strict=True):
+        expected = schedule(n).double() if kind == "retention" else torch.full((n,), 1 / n, dtype=torch.float64)
+        torch.testing.assert_close(column[:n], expected, rtol=0, atol=1e-6)
+        assert not column[n:].any()
 
 
 def test_other_biology_gives_another_model() -> None:

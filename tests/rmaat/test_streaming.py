@@ -22,7 +22,9 @@ def classifier(**changes: object) -> RMAATForSequenceClassification:
     return RMAATForSequenceClassification(config).double()
 
 
-@pytest.mark.parametrize("changes", [{}, {"retention": False}, {"memory_tokens": 0}, {"causal": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"trace": "retention"}, {"retention": False}, {"memory_tokens": 0}, {"causal": True}], ids=str
+)
 def test_stream_equals_the_offline_run_after_every_segment(changes: dict) -> None:
     model = classifier(**changes)
     stream = model.stream(batch=2)
@@ -42,7 +44,7 @@ def test_stream_features_equal_the_offline_features() -> None:
 
 def test_shares_of_the_streaming_trace_are_those_of_the_schedule() -> None:
     """Unrolled: segment t keeps s_t prod_{j > t} (1 - s_j) of the trace."""
-    model = classifier().model
+    model = classifier(trace="retention").model
     schedule = RetentionSchedule(BioParameters.reference().retention)
     s = [float(schedule.streaming(t).detach()) for t in range(1, 6)]
     expected = []
@@ -60,7 +62,7 @@ def test_shares_of_a_thousand_segments_have_finite_gradients() -> None:
     """Their logarithms reach -400, whose opposite overflows float32."""
     bio = BioParameters.reference()
     bio.retention.parameters["tau_p_long"].mode = "free"
-    memory = classifier(bio=bio.model_dump(mode="json")).float().model.memory
+    memory = classifier(trace="retention", bio=bio.model_dump(mode="json")).float().model.memory
     shares = memory.shares(torch.tensor([1000, 3]), 1000)
     torch.testing.assert_close(shares.sum(0), torch.ones(2), rtol=0, atol=1e-6)
     shares[-1, 0].backward()

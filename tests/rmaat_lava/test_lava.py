@@ -119,6 +119,7 @@ def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     astrocytic=st.booleans(),
     retention=st.sampled_from(["fitted", "uniform", "off"]),
     streaming=st.booleans(),
+    trace=st.sampled_from(["mean", "retention"]),
     trace_norm=st.booleans(),
     stem_layers=st.integers(0, 2),
     stem_kernel=st.sampled_from([1, 3, 5]),

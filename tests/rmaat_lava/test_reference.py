@@ -55,6 +55,7 @@ KINDS = {
     astrocytic=st.booleans(),
     retention=st.sampled_from(["fitted", "uniform", "off"]),
     streaming=st.booleans(),
+    trace=st.sampled_from(["mean", "retention"]),
     trace_norm=st.booleans(),
     stem_layers=st.integers(0, 2),
     stem_kernel=st.sampled_from([1, 3, 5]),

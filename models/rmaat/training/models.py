@@ -20,7 +20,7 @@ from rmaat.training.recipe import Recipe
 from rmaat_bridge.bio_parameters import BioParameters
 
 # what a model may be other in than the one whose weights it starts from: its head and how it is trained
-FREE = {"num_labels", "trace_norm", "dropout", "backprop", "every_k", "mask_share", "mask_span"}
+FREE = {"num_labels", "trace", "trace_norm", "dropout", "backprop", "every_k", "mask_share", "mask_span"}
 
 
 def head(recipe: Recipe) -> type[Pretrained]:
