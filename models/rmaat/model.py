@@ -217,11 +217,17 @@ class RMAATModel(Pretrained):
         return Readout(outputs, memory, self.memory.shares(segments, len(pieces)))
 
     def check(self, inputs: Tensor) -> None:
-        """Refuse inputs of another shape than the model reads."""
-        tokens = self.config.input_kind != "features"
-        if inputs.dim() != (2 if tokens else 3) or inputs.shape[1] == 0:
-            allowed = "(batch, length >= 1)" if tokens else f"(batch, length >= 1, {self.config.input_dim})"
-            raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape {allowed}")
+        """Refuse inputs of another shape than the model reads and, on a CPU, ids outside its vocabulary."""
+        tokens, config = self.config.input_kind != "features", self.config
+        rest = () if tokens else (config.input_dim,)
+        if inputs.dim() < 2 or not inputs.shape[0] * inputs.shape[1] or inputs.shape[2:] != rest:
+            sizes = ", ".join(["batch", "length", *map(str, rest)])
+            raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape ({sizes}), nothing of it 0")
+        if tokens and inputs.device.type == "cpu":  # a GPU would have to be waited for
+            lowest, highest = (int(extreme) for extreme in inputs.aminmax())
+            if lowest < 0 or highest >= config.vocab_size:
+                outside = lowest if lowest < 0 else highest
+                raise InputError("inputs", outside, f"ids from 0 to {config.vocab_size - 1}")
 
     @staticmethod
     def checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:

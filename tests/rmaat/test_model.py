@@ -213,16 +213,24 @@ def test_lengths_are_one_whole_number_a_sample(lengths: list[float]) -> None:
         model()(INPUTS, torch.tensor(lengths))
 
 
-def test_inputs_of_one_dimension_are_refused() -> None:
-    with pytest.raises(InputError, match=r"inputs: got \(29,\)"):
-        model()(INPUTS[0])
+@pytest.mark.parametrize("shape", [(29,), (3, 29, 1), (3, 0), (0, 29)])
+def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"inputs: got \(.*\), expected a tensor of shape \(batch, length\)"):
+        model()(torch.ones(shape, dtype=torch.long))
 
 
-def test_wrong_shapes() -> None:
-    with pytest.raises(InputError, match="inputs"):
-        model()(INPUTS[..., None])
-    with pytest.raises(InputError, match="inputs"):
-        model()(INPUTS[:, :0])
+@pytest.mark.parametrize("shape", [(2, 9), (2, 9, 4), (2, 0, 3)])
+def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"inputs: got \(.*\), expected a tensor of shape \(batch, length, 3\)"):
+        model(input_kind="features", input_dim=3)(torch.ones(shape, dtype=torch.double))
+
+
+@pytest.mark.parametrize("outside", [-1, 16, 2**40])
+def test_ids_outside_the_vocabulary_are_refused(outside: int) -> None:
+    ids = INPUTS.clone()
+    ids[1, 20] = outside
+    with pytest.raises(InputError, match=f"inputs: got {outside}, expected ids from 0 to 15"):
+        model()(ids)
 
 
 def test_one_token() -> None:
