@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
+import psutil
 from rich.console import Console
 
 from astro_sim.errors import InputError
@@ -110,12 +112,18 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     processes.set_forkserver_preload(["rmaat.training.run"])
     pool = ProcessPoolExecutor(workers, processes, max_tasks_per_child=1)
     jobs, running = iter(todo), set[Future[None]]()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which ends the table as Ctrl-C does
     try:  # no more cells are handed over than run, so that a cell that fails, or Ctrl-C, ends the table
         while running := running | {pool.submit(_run, *job) for job in islice(jobs, workers - len(running))}:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for cell in done:
                 cell.result()
+    except KeyboardInterrupt:
+        for child in psutil.Process().children(recursive=True):
+            child.send_signal(signal.SIGINT)  # a terminal has sent it already, whoever killed this process has not
+        raise
     finally:
+        signal.signal(signal.SIGTERM, before)
         pool.shutdown()
 
 

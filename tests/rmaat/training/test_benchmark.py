@@ -65,8 +65,9 @@ def test_table_of_models_and_seeds(tmp_path):
     assert isinstance(other.exception, InputError) and "another recipe" in str(other.exception)
 
 
-def test_ctrl_c_ends_the_whole_table(tmp_path):
-    """SIGINT to the group, as a terminal sends it, in the first of two cells that would take hours."""
+@pytest.mark.parametrize(("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
+def test_ctrl_c_or_kill_ends_the_whole_table(send, number, tmp_path):
+    """In the first of two cells that would take hours: SIGINT to the group, as from a terminal, or SIGTERM to one."""
     changes = [f"--set={name}={value}" for name, value in (FEW | {"optimisation.save_every": 10}).items()]
     options = ["--tasks=listops", "--models=rmaat", "--seeds=2", "--steps=1000000", f"--out={tmp_path}", *changes]
     code = f"from rmaat.cli.app import main; main({['bench', 'lra', *options]!r})"
@@ -76,7 +77,7 @@ def test_ctrl_c_ends_the_whole_table(tmp_path):
         while not list(first.glob("states/*/*")):
             assert bench.poll() is None, bench.stderr.read()
             time.sleep(0.05)
-        os.killpg(bench.pid, signal.SIGINT)
+        send(bench.pid, number)
         error = bench.communicate(timeout=20)[1].decode()
     assert bench.returncode == 130 and error.splitlines()[-1].startswith("interrupted")
     with pytest.raises(ProcessLookupError):  # soon nobody of the group is left
