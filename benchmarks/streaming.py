@@ -1,7 +1,7 @@
-"""Known length, streaming, or no retention: which segment's evidence survives?
+"""Known length, streaming, a plain mean, or no retention: which segment's evidence survives?
 
-Sequences of 2 to 8 segments of noise hold one marker followed by the symbol that is to be named. Three models that
-differ in the schedule alone learn the task; accuracy is reported by the segment that held the evidence and by how
+Sequences of 2 to 8 segments of noise hold one marker followed by the symbol that is to be named. Four models that
+differ in the schedule and in what weighs the trace alone learn the task; accuracy is reported by the segment that held the evidence and by how
 many segments followed it. Run ``python benchmarks/streaming.py --out runs/bench/streaming.json``.
 """
 
@@ -15,7 +15,12 @@ from rmaat import RMAATConfig, RMAATForSequenceClassification
 
 SYMBOLS, NOISE, SEGMENT, LONGEST = 8, 16, 8, 8
 MARKER = SYMBOLS + NOISE + 1
-KINDS = {"known length": {}, "streaming": {"streaming": True}, "no retention": {"retention": False}}
+KINDS = {
+    "known length": {"trace": "retention"},
+    "streaming": {"trace": "retention", "streaming": True},
+    "known length, mean trace": {"trace": "mean"},
+    "no retention": {"retention": False},
+}
 
 
 def examples(n: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:

@@ -164,7 +164,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class ReadOut:
-    """`Σ_t RF(t, T) [mean of the tokens of segment t ; mean of mem'_t]`, normalised, then a linear classifier.
+    """`Σ_t w_t [mean of the tokens of segment t ; mean of mem'_t]`, normalised, then a linear classifier.
 
     Parameters
     ----------

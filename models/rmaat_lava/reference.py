@@ -257,7 +257,7 @@ class _Batch:
         return full.reshape(*full.shape[:2], self.program.heads, self.program.head_dim).swapaxes(1, 2)
 
     def pool(self, features: Floats, here: Segment) -> Floats:
-        """What segment t adds to the pool, (rows, dim or 2 dim): RF(t, T) times the means of tokens and memory."""
+        """What segment t adds to the pool, (rows, dim or 2 dim): its share times the means of tokens and memory."""
         r, first, valid = self.program.readout, self.program.memory_tokens, here.valid
         terms = round_scaled(features, power_of_two(r.sum_shift))
         tokens = self.mean(terms[:, first:], valid[:, first:], "readout.tokens")
