@@ -1,8 +1,9 @@
 """Known length, streaming, a plain mean, or no retention: which segment's evidence survives?
 
 Sequences of 2 to 8 segments of noise hold one marker followed by the symbol that is to be named. Four models that
-differ in the schedule and in what weighs the trace alone learn the task; accuracy is reported by the segment that held the evidence and by how
-many segments followed it. Run ``python benchmarks/streaming.py --out runs/bench/streaming.json``.
+differ in the schedule alone, and in what weighs the trace, learn the task; accuracy is reported by the segment that
+held the evidence and by how many segments followed it. Run
+``python benchmarks/streaming.py --out runs/bench/streaming.json``.
 """
 
 import argparse

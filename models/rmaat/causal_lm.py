@@ -80,7 +80,7 @@ class RMAATForCausalLM(Pretrained):
             return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))
         if labels.shape != inputs.shape:
             raise InputError("labels", tuple(labels.shape), f"the shape of the inputs, {tuple(inputs.shape)}")
-        targets = F.pad(labels[:, 1:], (0, 1), value=NOT_SCORED)
+        targets = F.pad(labels[:, 1:].long(), (0, 1), value=NOT_SCORED)
         if lengths is not None:
             lengths = self.model.checked_lengths(lengths, *inputs.shape[:2])
             scored = torch.arange(1, labels.shape[1] + 1, device=labels.device) < lengths.to(labels.device)[:, None]

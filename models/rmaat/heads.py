@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
@@ -102,6 +103,10 @@ class RMAATForSequencePairClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,).
         """
+        if inputs.dim() < 3 or inputs.shape[1] != 2:
+            raise InputError("inputs", tuple(inputs.shape), "a tensor of shape (batch, 2, length), features behind it")
+        if lengths is not None and lengths.shape != inputs.shape[:2]:
+            raise InputError("lengths", tuple(lengths.shape), f"a tensor of shape {tuple(inputs.shape[:2])}")
         flat = None if lengths is None else lengths.flatten()
         a, b = trace(self.model, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
         return prediction(self.classifier(torch.cat([a, b, a * b, a - b], dim=-1)), labels)

@@ -83,7 +83,11 @@ class RMAATForMaskedLM(Pretrained):
         lengths : Tensor of int64, optional
             Tokens that are not padding, (batch,), or of pairs (batch, 2).
         """
+        if inputs.dim() not in (2, 3):
+            raise InputError("inputs", tuple(inputs.shape), "a tensor of shape (batch, length) or (batch, 2, length)")
         inputs = inputs.flatten(0, -2)
+        self.model.check(inputs)
+        inputs = inputs.long()
         if lengths is not None:
             lengths = self.model.checked_lengths(lengths.flatten(), *inputs.shape)
         hidden = self.hidden(inputs, lengths)

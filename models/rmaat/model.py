@@ -217,12 +217,16 @@ class RMAATModel(Pretrained):
         return Readout(outputs, memory, self.memory.shares(segments, len(pieces)))
 
     def check(self, inputs: Tensor) -> None:
-        """Refuse inputs of another shape than the model reads and, on a CPU, ids outside its vocabulary."""
+        """Refuse inputs of another shape or type than the model reads and, on a CPU, ids outside its vocabulary."""
         tokens, config = self.config.input_kind != "features", self.config
         rest = () if tokens else (config.input_dim,)
         if inputs.dim() < 2 or not inputs.shape[0] * inputs.shape[1] or inputs.shape[2:] != rest:
             sizes = ", ".join(["batch", "length", *map(str, rest)])
             raise InputError("inputs", tuple(inputs.shape), f"a tensor of shape ({sizes}), nothing of it 0")
+        if tokens and inputs.dtype not in (torch.int32, torch.int64):
+            raise InputError("inputs", str(inputs.dtype), "ids of type torch.int32 or torch.int64")
+        if not tokens and not inputs.is_floating_point():
+            raise InputError("inputs", str(inputs.dtype), "features of a floating-point type")
         if tokens and inputs.device.type == "cpu":  # a GPU would have to be waited for
             lowest, highest = (int(extreme) for extreme in inputs.aminmax())
             if lowest < 0 or highest >= config.vocab_size:

@@ -58,6 +58,9 @@ class Stream:
         Tensor
             The head's output on everything read so far, or the features of this segment's tokens.
         """
+        self.model.check(segment)
+        if len(segment) != len(self.memory):
+            raise InputError("segment", tuple(segment.shape), f"a batch of {len(self.memory)}")
         size = self.model.config.segment_length
         if self._closed or not 1 <= segment.shape[1] <= size:
             allowed = f"{size} tokens in each segment but the last, which has from 1 to {size}"

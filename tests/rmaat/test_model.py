@@ -233,5 +233,21 @@ def test_ids_outside_the_vocabulary_are_refused(outside: int) -> None:
         model()(ids)
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("tokens", "float32"), ("levels", "bool"), ("features", "int64")])
+def test_inputs_of_another_type_are_refused(kind: str, dtype: str) -> None:
+    shape = (2, 9, 1) if kind == "features" else (2, 9)
+    with pytest.raises(InputError, match=f"inputs: got 'torch.{dtype}'"):
+        model(input_kind=kind)(torch.ones(shape, dtype=getattr(torch, dtype)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "lengths"), [((2, 9), None), ((2, 3, 9), None), ((4, 1, 9), None), ((2, 2, 9), (4,))]
+)
+def test_pairs_are_pairs(shape: tuple[int, ...], lengths: tuple[int, ...] | None) -> None:
+    pairs = RMAATForSequencePairClassification(RMAATConfig(**SMALL))
+    with pytest.raises(InputError, match=r"inputs|lengths"):
+        pairs(torch.ones(shape, dtype=torch.long), None if lengths is None else torch.full(lengths, 9))
+
+
 def test_one_token() -> None:
     assert model()(INPUTS[:, :1]).logits.isfinite().all()

@@ -119,8 +119,11 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
             for cell in done:
                 cell.result()
     except KeyboardInterrupt:
-        for child in psutil.Process().children(recursive=True):
-            child.send_signal(signal.SIGINT)  # a terminal has sent it already, whoever killed this process has not
+        cells = [cell for server in psutil.Process().children() for cell in server.children()]
+        for cell in psutil.wait_procs(cells, timeout=2)[
+            1
+        ]:  # a terminal tells them, whoever kills this process does not
+            cell.send_signal(signal.SIGINT)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
