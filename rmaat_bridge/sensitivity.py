@@ -65,7 +65,8 @@ def sobol_indices(n_samples: int = 256, seed: int = 0) -> xr.Dataset:
     centres = np.array([centre for centre, _ in CONSTANTS.values()])
     found = outputs(dict(zip(CONSTANTS, (centres * np.exp(exponents)).T, strict=True)))
     indices = {
-        name: analyse.analyze(problem, values, calc_second_order=False, seed=seed) for name, values in found.items()
+        name: analyse.analyze(problem, values, calc_second_order=False, seed=seed + 1)  # SALib takes 0 for no seed
+        for name, values in found.items()
     }
     grid = ("output", "constant")
     return xr.Dataset(

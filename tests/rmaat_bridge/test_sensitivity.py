@@ -78,5 +78,6 @@ def test_total_index_is_the_variance_left_when_all_others_are_known():
     assert float(found) == pytest.approx(expected, abs=0.1)
 
 
-def test_same_seed_same_indices():
-    assert sobol_indices(32, seed=3).equals(sobol_indices(32, seed=3))
+@pytest.mark.parametrize("seed", [0, 3])
+def test_same_seed_same_indices(seed):
+    assert sobol_indices(32, seed=seed).equals(sobol_indices(32, seed=seed))
