@@ -25,11 +25,15 @@ def doctor() -> None:
     Exits with 1 if something that the toolkit cannot do without is missing.
     """
     required = [*_python(), *_packages()]
-    table = Table("", "what", "state", "what to do", title="rmaat doctor", title_justify="left")
-    for finding in [*required, *_brian2(), *_torch(), *_lava()]:
-        mark = "[yellow]![/]" if finding.remedy else "[green]✓[/]"
-        table.add_row(mark, finding.subject, finding.state, finding.remedy)
-    Console().print(table)
+    findings = [*required, *_brian2(), *_torch(), *_lava()]
+    table = Table("", "what", "state", title="rmaat doctor", title_justify="left")
+    for finding in findings:
+        table.add_row("[yellow]![/]" if finding.remedy else "[green]✓[/]", finding.subject, finding.state)
+    console = Console()
+    console.print(table)
+    for finding in findings:
+        if finding.remedy:  # in one piece whatever the width, to be copied
+            console.print(f"{finding.subject}: {finding.remedy}", soft_wrap=True, markup=False, highlight=False)
     if any(finding.remedy for finding in required):
         sys.exit(1)
 
