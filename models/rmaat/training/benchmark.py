@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
 from multiprocessing import get_context
@@ -119,11 +120,12 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
             for cell in done:
                 cell.result()
     except KeyboardInterrupt:
-        cells = [cell for server in psutil.Process().children() for cell in server.children()]
-        for cell in psutil.wait_procs(cells, timeout=2)[
-            1
-        ]:  # a terminal tells them, whoever kills this process does not
-            cell.send_signal(signal.SIGINT)
+        me = psutil.Process()
+        workers_left = set(me.children(recursive=True)) - set(me.children())  # the server's children
+        _, unaware = psutil.wait_procs(workers_left, timeout=2)  # a terminal tells them, who kills one process does not
+        for process in unaware:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
