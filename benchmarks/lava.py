@@ -62,6 +62,21 @@ def compare(deployment: Deployment, data: Sequences, max_length: int | None = No
     }
 
 
+def probes(deployment: Deployment, data: Sequences) -> dict[str, Any]:
+    """Every state that a Monitor can show, at every time step, on Lava and as NumPy works it out."""
+    inputs, lengths = data.padded(np.arange(len(data)))
+    lava, numpy = (run(deployment, inputs, target, lengths=lengths, probe=True).probes for target in ("lava", "numpy"))
+    different = [name for name in lava if not np.array_equal(lava[name], numpy[name])]
+    return {
+        "sequences": len(lengths),
+        "probes": len(lava),
+        "time_steps": len(next(iter(lava.values()))),
+        "values": sum(states.size for states in lava.values()),
+        "equal": not different and lava.keys() == numpy.keys(),
+        "different": different,
+    }
+
+
 def against_bare(deployment: Deployment, data: Sequences, sequences: int = 20, repeats: int = 3) -> dict[str, float]:
     """A time step of classifier and bare network in turn: wall time, the least of each; processor time, the median.
 
@@ -175,13 +190,15 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--short", type=int, default=1000, help="sequences of 64 to 128 tokens")
     parser.add_argument("--long", type=int, default=20, help="sequences of 501 to 1999 tokens")
+    parser.add_argument("--probed", type=int, default=20, help="short sequences whose states are compared")
     parser.add_argument("--accuracy", type=int, default=2000, help="sequences of each accuracy")
     parser.add_argument("--steps", type=int, default=60, help="fine-tuning steps")
     parser.add_argument(
         "--formats", nargs="+", default=["8", "8t", "4", "3"], help="bits of the weights; t: one scale a tensor"
     )
     parser.add_argument("--second", type=Path, help="folder of a run on another task")
-    parser.add_argument("--stages", nargs="+", default=["short", "long", "against_bare", "accuracy", "accuracy_second"])
+    names = ["short", "long", "probes", "against_bare", "accuracy", "accuracy_second"]
+    parser.add_argument("--stages", nargs="+", default=names, choices=names)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/lava.json"))
     arguments = parser.parse_args()
 
@@ -196,6 +213,7 @@ def main() -> None:
     stages = {
         "short": lambda: compare(deployment, short.select(np.arange(arguments.short))),
         "long": lambda: compare(deployment, listops.generate(arguments.long, 90_003)),
+        "probes": lambda: probes(deployment, short.select(np.arange(arguments.probed))),
         "against_bare": lambda: against_bare(deployment, short),
         "accuracy": lambda: accuracy(
             model,

@@ -15,6 +15,7 @@ import numpy as np
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_lava.arithmetic import Integers
+from rmaat_lava.description import MOST_SEGMENTS, check_description
 from rmaat_lava.inputs import prepare
 from rmaat_lava.program import Program, flatten, rebuild
 from rmaat_lava.reference import Segment, classify
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "rmaat-lava-3"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
-ENTRIES = {"input_kind", "vocab_size", "input_dim", "ngrams", "buckets", "max_segments", "exponents", "resources"}
-"""Of the description, without which a target cannot run."""
-DEFAULT_MAX_SEGMENTS, MOST_SEGMENTS = 16, 1024
+DEFAULT_MAX_SEGMENTS = 16
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,7 @@ class Deployment:
                 )
             with np.load(folder / PROGRAM, allow_pickle=False) as arrays:
                 deployment = cls(rebuild(dict(arrays)), description)
-            if missing := ENTRIES - description.keys():
-                raise InputError("deployment", str(folder / DESCRIPTION), f"an entry {min(missing)!r}")
+            check_description(description, deployment.program)
             return deployment
         except InputError:
             raise

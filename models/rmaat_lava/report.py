@@ -23,6 +23,8 @@ EVENTS = {
     "neuron_updates": "neuron updates / token",
     "spikes": "spikes / token",
 }
+WHERE = {"loihi2": "a Loihi 2 board", "lava": "Lava's CPU simulator", "numpy": "NumPy"}
+"""What a target is, in words."""
 
 
 def resource_tables(resources: dict[str, Any]) -> Group:
@@ -75,7 +77,11 @@ def write_report(path: str | Path, description: dict[str, Any], agreement: dict[
     source = files("rmaat_lava").joinpath("report.html.j2").read_text("utf-8")
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
     html = template.render(
-        columns=MEMORY | EVENTS, resources=description["resources"], found=agreement, about=description
+        columns=MEMORY | EVENTS,
+        resources=description["resources"],
+        found=agreement,
+        about=description,
+        where=WHERE[agreement["target"]],
     )
     with replacing(path) as room:
         room.write_text(html, encoding="utf-8")

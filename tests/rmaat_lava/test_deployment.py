@@ -1,6 +1,7 @@
 """The deployment folder, and the refusal of what cannot be deployed."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -86,7 +87,33 @@ def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
     damage(folder)
     with pytest.raises(InputError) as caught:
         Deployment.load(folder)
-    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value) and re.search(rf"{tmp_path}|deployment\.json", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("exponents", None),
+        ("exponents", {"classifier": 1.5}),
+        ("exponents", {"classifier": 3}),
+        ("max_segments", "x"),
+        ("max_segments", 3),
+        ("vocab_size", -1),
+        ("vocab_size", True),
+        ("vocab_size", 13),
+        ("input_kind", "pictures"),
+        ("ngrams", [1]),
+        ("resources", 7),
+    ],
+)
+def test_damaged_entry_is_refused_by_name(deployment, tmp_path, entry, value):
+    folder = deployment.save(tmp_path / "d")
+    described = json.loads((folder / DESCRIPTION).read_text())
+    (folder / DESCRIPTION).write_text(json.dumps(described | {entry: value}))
+    named = "inputs" if value == 13 else entry
+    with pytest.raises(InputError, match=rf"deployment\.json {named}") as caught:
+        Deployment.load(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):

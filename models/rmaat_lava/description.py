@@ -1,0 +1,54 @@
+"""What `deployment.json` has to say before a target can run its program."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from astro_sim.errors import InputError
+from rmaat_lava.program import Program
+
+MOST_SEGMENTS = 1024
+
+
+class Description(BaseModel):
+    """The entries that `rmaat_lava.run` and the report read; others, such as provenance, may stand beside them."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    input_kind: Literal["tokens", "levels", "features"]
+    vocab_size: int = Field(ge=1)
+    input_dim: int = Field(ge=1)
+    ngrams: int = Field(ge=1, le=8)
+    buckets: int = Field(ge=1)
+    max_segments: int = Field(ge=1, le=MOST_SEGMENTS)
+    exponents: dict[str, int]
+    resources: dict[str, Any]
+
+
+def check_description(description: dict[str, Any], program: Program) -> None:
+    """Refuse a description that is damaged or belongs to another program.
+
+    Raises
+    ------
+    InputError
+        With the entry's name, what it holds and what is allowed.
+    """
+    try:
+        about = Description(**description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry = ".".join(map(str, first["loc"]))
+        found = "nothing" if first["type"] == "missing" else first["input"]
+        raise InputError(f"deployment.json {entry}", found, first["msg"].lower()) from None
+    rows = len(program.embedding.linear.weight)
+    own = about.input_dim if about.input_kind == "features" else about.vocab_size + (about.ngrams - 1) * about.buckets
+    laid_out = len(program.retention.factor) - 1
+    needed = {"classifier", "trace"} | ({"inputs"} if about.input_kind == "features" else set())
+    if own != rows:
+        raise InputError("deployment.json inputs", f"{own} rows of the embedding", f"the program's {rows}")
+    if about.max_segments != laid_out:
+        raise InputError("deployment.json max_segments", about.max_segments, f"the program's {laid_out}")
+    if missing := needed - about.exponents.keys():
+        raise InputError("deployment.json exponents", sorted(about.exponents)[:3], f"an entry {min(missing)!r} too")
