@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -41,5 +42,5 @@ class Block(nn.Module):
 
     def _feed_forward(self, mixed: Tensor) -> Tensor:
         y = self.attention_norm(mixed)
-        hidden = self.ffn_out(F.relu(self.ffn_in(y)))
+        hidden = self.ffn_out(F.relu(self.ffn_in(y), inplace=not torch.is_grad_enabled()))
         return self.ffn_norm(F.dropout(hidden, self.dropout, self.training) + y)
