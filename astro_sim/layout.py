@@ -13,12 +13,43 @@ Indices = NDArray[np.int64]
 Edges = tuple[Indices, Indices]
 
 
+def grid(size: int) -> tuple[int, int]:
+    """Rows and columns of the grid that `size` cells fill row by row; the last row may be short."""
+    rows = max(1, round(np.sqrt(size)))
+    return rows, -(-size // rows)
+
+
 def sheet(size: int) -> NDArray[np.float64]:
     """Centres of `size` cells on a grid that fills the unit square row by row, shape (size, 2)."""
-    rows = max(1, round(np.sqrt(size)))
-    columns = -(-size // rows)
+    rows, columns = grid(size)
     row, column = np.divmod(np.arange(size), columns)
     return np.column_stack([(column + 0.5) / columns, (row + 0.5) / rows])
+
+
+def nearest(points: NDArray[np.float64], size: int) -> Indices:
+    """The cell of ``sheet(size)`` nearest to each point of the unit square, (points,)."""
+    rows, columns = grid(size)
+    column, row = (points * (columns, rows)).astype(np.int64).T
+    cell = row * columns + column
+    cells, above = sheet(size), cell - columns  # where the last row is short, above or its last cell
+    to_above, to_last = (np.square(points - cells[there]).sum(1) for there in (above, np.full_like(cell, size - 1)))
+    return np.where(cell < size, cell, np.where(to_above <= to_last, above, size - 1))
+
+
+def cells_within(size: int, distance: float) -> Edges:
+    """Pairs of cells of ``sheet(size)`` that lie at most `distance` apart, each in both directions."""
+    rows, columns = grid(size)
+    row, column = np.divmod(np.arange(size), columns)
+    pairs = []
+    for down in range(int(distance * rows) + 1):
+        for right in range(-int(distance * columns), int(distance * columns) + 1):
+            if (down, right) > (0, 0) and np.hypot(down / rows, right / columns) <= distance:
+                inside = (column + right >= 0) & (column + right < columns)
+                there = (row + down) * columns + column + right
+                pairs.append(np.stack([np.arange(size), there])[:, inside & (there < size)])
+    one_way = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+    source, target = np.concatenate([one_way, one_way[::-1]], axis=1)
+    return source, target
 
 
 def random_edges(sources: int, targets: int, probability: float, rng: np.random.Generator) -> Edges:
@@ -61,12 +92,8 @@ class Layout:
         excitatory = random_edges(model.n_excitatory, model.n_neurons, model.p_excitatory, rng)
         source, target = random_edges(model.n_inhibitory, model.n_neurons, model.p_inhibitory, rng)
         inhibitory = (source + model.n_excitatory, target)
-        from scipy.spatial import cKDTree
-
-        cells = sheet(model.n_astrocytes)
-        tree = cKDTree(cells)
-        astrocyte = tree.query(np.vstack([sheet(model.n_excitatory), sheet(model.n_inhibitory)]))[1]
+        cells = np.vstack([sheet(model.n_excitatory), sheet(model.n_inhibitory)])
+        astrocyte = nearest(cells, model.n_astrocytes)
         counts = np.bincount(astrocyte[excitatory[1]], minlength=model.n_astrocytes)
-        one_way = tree.query_pairs(1.2 / np.sqrt(model.n_astrocytes), output_type="ndarray").T
-        source, target = np.concatenate([one_way, one_way[::-1]], axis=1)
-        return cls(excitatory, inhibitory, astrocyte, np.maximum(counts, 1), (source, target))
+        junctions = cells_within(model.n_astrocytes, 1.2 / np.sqrt(model.n_astrocytes))
+        return cls(excitatory, inhibitory, astrocyte, np.maximum(counts, 1), junctions)

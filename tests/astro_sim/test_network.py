@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from astro_sim import InputError, NetworkModel, NeuronParameters, RingModel, simulate_network, simulate_ring
 from astro_sim.gap_junctions import neighbours
-from astro_sim.layout import Layout, random_edges, sheet
+from astro_sim.layout import Layout, cells_within, nearest, random_edges, sheet
 from astro_sim.presets import NETWORK, RING
 from astro_sim.reference import calcium_flow, ip3_flow, threshold_flow
 
@@ -126,6 +127,18 @@ def test_every_neuron_has_its_nearest_astrocyte() -> None:
     degree = np.bincount(layout.junctions[0], minlength=30)
     assert degree.min() >= 2
     assert degree.max() == 4
+
+
+@pytest.mark.parametrize("size", [*range(1, 60), 676, 3200])
+def test_cells_near_a_point_and_each_other_are_those_of_a_tree(size: int) -> None:
+    """SciPy's k-d tree on the cells' centres, sheets with a short last row among them."""
+    cells, points, distance = sheet(size), np.random.default_rng(size).random((300, 2)), 1.2 / np.sqrt(size)
+    tree = cKDTree(cells)
+    found = np.linalg.norm(points - cells[nearest(points, size)], axis=1)
+    np.testing.assert_allclose(found, tree.query(points)[0], rtol=1e-12)
+    pairs = tree.query_pairs(distance, output_type="ndarray")
+    wanted = sorted(map(tuple, np.concatenate([pairs, pairs[:, ::-1]]).tolist()))
+    assert sorted(zip(*(end.tolist() for end in cells_within(size, distance)), strict=True)) == wanted
 
 
 def test_unconnected_neurons_fire_at_the_closed_form_rate() -> None:
