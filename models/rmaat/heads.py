@@ -22,8 +22,21 @@ class Prediction:
 
 
 def prediction(logits: Tensor, labels: Tensor | None) -> Prediction:
-    """Logits with the cross-entropy, taken in float32, of labels (batch,)."""
-    return Prediction(logits, None if labels is None else F.cross_entropy(logits.float(), labels))
+    """Logits with the cross-entropy, taken in float32, of labels (batch,).
+
+    Raises
+    ------
+    InputError
+        If the labels are of another shape or type or, on a CPU, none of the classes.
+    """
+    if labels is None:
+        return Prediction(logits)
+    batch, classes = logits.shape
+    if labels.shape != (batch,) or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError("labels", f"{tuple(labels.shape)} of {labels.dtype}", f"{batch} whole numbers, one a sample")
+    if labels.device.type == "cpu" and (outside := labels[(labels < 0) | (labels >= classes)]).numel():
+        raise InputError("labels", int(outside[0]), f"classes from 0 to {classes - 1}")
+    return Prediction(logits, F.cross_entropy(logits.float(), labels.long()))
 
 
 class RMAATForSequenceClassification(Pretrained):

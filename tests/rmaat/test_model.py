@@ -233,6 +233,21 @@ def test_ids_outside_the_vocabulary_are_refused(outside: int) -> None:
         model()(ids)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.tensor([0, 4]), r"labels: got 4, expected classes from 0 to 3"),
+        (torch.tensor([-1, 0]), r"labels: got -1, expected classes from 0 to 3"),
+        (torch.tensor([0]), r"labels: got '\(1,\) of torch.int64', expected 2 whole numbers"),
+        (torch.tensor([0.0, 1.0]), r"labels: got '\(2,\) of torch.float32', expected 2 whole numbers"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels: torch.Tensor, said: str) -> None:
+    model = RMAATForSequenceClassification(RMAATConfig(**SMALL))
+    with pytest.raises(InputError, match=said):
+        model(torch.randint(1, 16, (2, 9)), labels=labels)
+
+
 @pytest.mark.parametrize(("kind", "dtype"), [("tokens", "float32"), ("levels", "bool"), ("features", "int64")])
 def test_inputs_of_another_type_are_refused(kind: str, dtype: str) -> None:
     shape = (2, 9, 1) if kind == "features" else (2, 9)
