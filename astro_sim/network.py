@@ -157,7 +157,6 @@ def simulate_network(
                 neurons,
                 SYNAPSE_EQUATIONS,
                 on_pre=release(bound) + effect,
-                method="exact",
                 namespace=namespace,
                 clock=fast,
                 name=name,

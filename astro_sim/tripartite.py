@@ -157,7 +157,6 @@ def tripartite_objects(
         cells,
         SYNAPSE_EQUATIONS + "r_S : 1\n",
         on_pre=on_pre,
-        method="exact",
         clock=clock,
         name="synapses",
         **options,
