@@ -87,7 +87,9 @@ def peers(options: argparse.Namespace) -> dict[str, Any]:
     packages, absent = peer_steps(SIZES | {"segment_length": 512}, inputs)
     segments = options.tokens // 512
     cells |= packages | {"matrix-products": matrix_products(made["rmaat"], options.batch, segments)}
-    timed = interleaved(cells, options.rounds)
+    if missing := set(options.cells or ()) - cells.keys():
+        raise SystemExit(f"--cells {min(missing)}: expected some of {', '.join(cells)}")
+    timed = interleaved({name: cells[name] for name in options.cells or cells}, options.rounds)
     compared = [
         ("rmaat", "matrix-products"),
         *((name, "rmaat") for name in ("rmt", *packages, "linear", "ssm")),
@@ -100,6 +102,8 @@ def peers(options: argparse.Namespace) -> dict[str, Any]:
     allowed["rmaat-amrb"] *= 1 + (segments - 1) / segments / 3  # all segments but the last run forward once more
     ratios = {}
     for slow, fast in compared:
+        if not {slow, fast} <= timed.keys():
+            continue
         ratios[f"{slow} / {fast}"] = row = {
             clock: timed[slow][clock]["median"] / timed[fast][clock]["median"] for clock in ("wall_s", "cpu_s")
         }
@@ -175,6 +179,7 @@ def main() -> None:
     """Measure group by group, print the ratios and write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--cells", nargs="+", help="of the group peers, these only")
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
