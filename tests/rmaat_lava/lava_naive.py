@@ -79,11 +79,29 @@ class Naive:
 
     def classify(self, tokens):
         """Logits; a token is a list of the rows that it activates, or a list of features."""
+        return self.linear("readout.classifier", self.spikes(self.trace(tokens)))
+
+    def classify_pair(self, first, second):
+        """Logits of two documents."""
+        a, b = self.trace(first), self.trace(second)
+        shift = self["readout.matching.0.product_shift"]
+        product = [shifted(x * y, shift) for x, y in zip(a, b, strict=True)]
+        difference = [x - y for x, y in zip(a, b, strict=True)]
+        both = [self.sat(x) for x in a + b + product + difference]
+        hidden = self.linear("readout.matching.0.hidden", self.spikes(both))
+        return self.linear("readout.classifier", [max(x, 0) for x in hidden])
+
+    def spikes(self, trace):
+        gain, shift = self["readout.gain"], self["readout.gain_shift"]
+        return [self.sat(shifted(x * gain[j % len(gain)], shift)) for j, x in enumerate(trace)]
+
+    def trace(self, tokens):
+        """Centred trace of a sequence."""
         position, size = self["position"], self["tokens"]
         dim = len(position[0])
         memory = None
         segments = [tokens[i : i + size] for i in range(0, len(tokens), size)]
-        pool = [0] * len(self["readout.classifier.weight"])
+        pool = [0] * len(self["readout.centre"])
         for t, segment in enumerate(segments, 1):
             memory = self.enter(memory, len(segments), t)
             x = memory + self.stem(self.merged([self.embed(token) for token in segment], dim))
@@ -95,10 +113,7 @@ class Naive:
             means = self.mean(features) + (self.mean(memory) if memory else [])
             share = self["readout.share"][len(segments)][t]
             pool = [self.sat(p + shifted(m * share, 15)) for p, m in zip(pool, means, strict=True)]
-        gain, shift = self["readout.gain"], self["readout.gain_shift"]
-        centred = [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
-        spikes = [self.sat(shifted(p * gain[j % len(gain)], shift)) for j, p in enumerate(centred)]
-        return self.linear("readout.classifier", spikes)
+        return [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
 
     def enter(self, memory, total, t):
         identity = self["retention.identity"]
@@ -107,6 +122,8 @@ class Naive:
         else:
             factor = self["retention.factor"][total][t - 1]
             scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]
+            if "retention.norm.0.gain" in self.arrays:
+                scaled = [self.norm("retention.norm.0", [self.sat(v) for v in row]) for row in scaled]
         return [[self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)]
 
     def embed(self, token):

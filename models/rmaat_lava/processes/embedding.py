@@ -128,4 +128,6 @@ class PyMemoryRetention(ProgramModel):
             scaled = retention.initial[place]
         else:
             scaled = round_shift(memory * retention.factor[total, t - 1], retention.shift)
+            for norm in retention.norm:
+                scaled = norm(saturate(scaled, "scaled", self.counts), "norm", self.counts)
         return saturate(scaled + retention.identity[place], "memory", self.counts)
