@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from rmaat.config import RMAATConfig
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 
 VOCAB, LABELS = 12, 4
 
@@ -34,6 +34,22 @@ def small_config(**changes: object) -> RMAATConfig:
         "memory_tokens": 4,
     }
     return RMAATConfig(**(fields | changes))
+
+
+def random_model(
+    seed: int, pairs: bool = False, **changes: object
+) -> RMAATForSequenceClassification | RMAATForSequencePairClassification:
+    """A small model, its biases and gains not at their initial 0 and 1."""
+    torch.manual_seed(seed)
+    model = (RMAATForSequencePairClassification if pairs else RMAATForSequenceClassification)(small_config(**changes))
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
+
+
+def in_pairs(inputs, lengths):
+    """Neighbouring sequences as the two documents of a pair."""
+    return inputs.reshape(-1, 2, *inputs.shape[1:]), lengths.reshape(-1, 2)
 
 
 def train(model: RMAATForSequenceClassification, steps: int, seed: int) -> RMAATForSequenceClassification:
