@@ -8,7 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lava_models import frequent_token, small_config, train
+from lava_models import frequent_token, in_pairs, random_model, small_config, train
 
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, quantize
@@ -24,6 +24,11 @@ def trained():
 @pytest.fixture(scope="session")
 def calibration():
     return Calibration(*frequent_token(64, seed=1)[:2])
+
+
+@pytest.fixture(scope="session")
+def pair_deployment():
+    return quantize(random_model(0, pairs=True), Calibration(*in_pairs(*frequent_token(16, seed=1)[:2])))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from lava_naive import Naive
 from rmaat_lava import Calibration, WeightFormat, quantize, reference, run, twin
 from rmaat_lava.inputs import active_rows, prepare
 from rmaat_lava.program import flatten
+from rmaat_lava.resources import count
 
 
 def test_twin_is_the_model(trained):
@@ -71,6 +72,8 @@ def test_equals_plain_python(seed, heads, head_dim, per_channel, bits, kind, pai
     naive = Naive(flatten(deployment.program))
     assert outputs.logits.tolist() == _naive_logits(naive, *prepare(deployment, inputs, lengths), pairs)
     assert outputs.saturated == naive.cut
+    # counted before the calibration, from the shapes alone
+    assert count(deployment.program, bits).as_dict() == deployment.description["resources"]
 
 
 def _naive_logits(naive: Naive, rows: np.ndarray, lengths: np.ndarray, pairs: bool) -> list[list[int]]:
