@@ -49,9 +49,9 @@ def deploy_run(
     target : str
         Where the integers run; they are compared with those of ``numpy``.
     sequences : int
-        Unseen sequences that run on `target`.
+        Unseen sequences or pairs that run on `target`.
     held_out : int
-        Unseen sequences on which predictions of float model and integers (NumPy) are compared.
+        Unseen sequences or pairs on which predictions of float model and integers (NumPy) are compared.
     weights : WeightFormat, optional
         As for `quantize`.
     seed : int
@@ -86,6 +86,7 @@ def deploy_run(
     scaled = integers.logits * 2.0**-deployment.logit_exponent
     result = {
         "target": target,
+        "documents": deployment.program.documents,
         "sequences_on_target": int(few.stop),
         "tokens_on_target": int(lengths[few].sum()),
         "equal_to_numpy": bool((there.logits == again.logits).all() and there.saturated == again.saturated),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lava_models import frequent_token, in_pairs, random_model
+from lava_models import frequent_token, in_pairs, random_model, same_frequent_token
 
 from rmaat_lava import Calibration, Deployment, Outputs, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
@@ -105,6 +105,14 @@ def test_every_probe_of_every_part_of_a_recipe_is_equal_at_every_step(changes):
 def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     inputs, lengths, _ = frequent_token(20, seed=11)
     _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
+
+
+@pytest.mark.slow
+def test_pairs_are_equal_and_every_probe_of_ten_of_them(pair_deployment):
+    inputs, lengths, _ = (values.numpy() for values in same_frequent_token(40, seed=12))
+    lava, numpy = (run(pair_deployment, inputs, target, lengths=lengths) for target in ("lava", "numpy"))
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    _assert_every_probe_equal(pair_deployment, inputs[:10], lengths[:10])
 
 
 @pytest.mark.slow

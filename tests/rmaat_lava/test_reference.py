@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lava_models import frequent_token, in_pairs, random_model
+from lava_models import frequent_token, in_pairs, random_model, same_frequent_token
 from lava_naive import Naive
 
 from rmaat_lava import Calibration, WeightFormat, quantize, reference, run, twin
@@ -224,6 +224,18 @@ def test_result_does_not_depend_on_the_batch(deployment):
     together = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
     alone = [run(deployment, [row[:n].numpy()], "numpy").logits[0] for row, n in zip(inputs, lengths, strict=True)]
     np.testing.assert_array_equal(together.logits, alone)
+
+
+def test_predictions_of_pairs_agree_with_the_float_model(trained_pairs, pair_deployment):
+    inputs, lengths, labels = same_frequent_token(300, seed=7)
+    with torch.no_grad():
+        real = trained_pairs(inputs, lengths).logits.numpy()
+    outputs = run(pair_deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    assert (real.argmax(1) == labels.numpy()).mean() > 0.9  # the model has learnt something to lose
+    assert (real.argmax(1) == outputs.predictions).mean() >= 0.98
+    scaled = outputs.logits * 2.0**-pair_deployment.logit_exponent
+    assert np.sqrt(((scaled - real) ** 2).mean() / (real**2).mean()) < 0.05  # as below
+    assert outputs.saturated == 0
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
