@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEWEST_BITS = 6
 """Bits that the residual stream has to fill, and the messages that q, k and v share, and the traces of a pair."""
+MOST_SHIFTED = 48
+"""Bits taken from the square of a 24-bit value: none are left."""
 
 
 class Places:
@@ -68,17 +70,23 @@ class Places:
             wanted = f"at least {FEWEST_BITS} bits; values beside them are too large"
             raise InputError(f"resolution of {place}", f"{bits:.1f} bits", wanted)
 
-    def norm(self, norm: Any, name: str, e_in: int, e_out: int) -> Norm:
-        """Layer norm from values at exponent `e_in` to such at `e_out`."""
+    def norm(self, norm: Any, name: str, e_in: int, e_out: int, factor: np.ndarray | float = 1.0) -> Norm:
+        """Layer norm of `factor` times what comes at exponent `e_in`, to `e_out`; ε and its shift have factor's shape.
+
+        The squares and ε, which a tiny factor makes huge, share a sum of `STATE` bits.
+        """
         width = norm.weight.shape[0]
-        square_shift = 2 * max(0, int(np.ceil((np.log2(self.ranges[f"{name}.squares"]) + 2 * e_in - STATE) / 2)))
+        with np.errstate(divide="ignore"):
+            epsilon = norm.eps * width / np.square(factor, dtype=np.float64)
+        bits = np.log2(self.ranges[f"{name}.squares"] + epsilon) + 2 * e_in
+        square_shift = 2 * np.ceil(np.clip(bits - STATE, 0, MOST_SHIFTED) / 2)
         mean_multiplier, mean_shift = multipliers(np.array(1.0 / width))
         gain, gain_shift = multipliers(as_numpy(norm.weight) * np.sqrt(width) * 2.0 ** (e_out - UNIT_BITS))
         return Norm(
             mean_multiplier=mean_multiplier,
             mean_shift=mean_shift,
             square_shift=whole(square_shift),
-            epsilon=whole(norm.eps * width * 2.0 ** (2 * e_in - square_shift)),
+            epsilon=whole(np.minimum(epsilon * 2.0 ** (2 * e_in - square_shift), 2.0**STATE)),
             root=Power.of(-0.5),
             gain=gain,
             gain_shift=gain_shift,

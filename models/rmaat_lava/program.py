@@ -74,17 +74,20 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Retention:
-    """Memory from segment to segment: `memory = norm(round(memory' · factor[T, t] / 2**shift)) + identity`.
+    """Memory from segment to segment: `memory = round(memory' · factor[T, t] / 2**shift) + identity`.
+
+    Where the model normalises the scaled memory, `memory = norm[T, t](memory') + identity`: with RF x of variance
+    RF² σ², LN(RF x) = (x - mean) / sqrt(σ² + ε / RF²), and no bit is lost to a small RF.
 
     Parameters
     ----------
     initial, identity : int64 array of shape (memory_tokens, dim)
         Memory that enters the first segment, identity not yet added; what marks each place.
     factor : int64 array of shape (max_segments + 1, max_segments + 1)
-        15-bit RF; row T, column t scales mem' of segment t.
+        15-bit RF; row T, column t scales mem' of segment t. Without entries where `norm` has them.
     shift : int64 array of shape ()
     norm : tuple of Norm
-        Of the scaled memory; empty unless the model normalises it.
+        Its `epsilon` and `square_shift` are tables by T and t; empty unless the model normalises the scaled memory.
     """
 
     initial: Integers

@@ -112,20 +112,20 @@ class _Builder(Places):
         )
 
     def _retention(self) -> Retention:
-        memory, dim = self.model.memory, self.config.dim
-        first, last = self.exponents["layers.0.x"], self.exponents[f"layers.{self.config.layers}.x"]
-        factor = self._by_length(memory.factors)  # row T - 1, column t - 1: of what enters segment t
-        scaled, norm = first, tuple[Norm, ...]()
+        memory, first, last = self.model.memory, "layers.0.x", f"layers.{self.config.layers}.x"
+        enter, leave = self.exponents[first], self.exponents[last]
+        factor = np.pad(self._by_length(memory.factors), ((1, 0), (0, 1)))  # row T, column t - 1: enters segment t
+        norm = tuple[Norm, ...]()
         if memory.norm_after and self.config.memory_tokens:
-            scaled = self.exponents["retention.scaled"] = fit(self.ranges["retention.scaled"], STATE)
-            norm = (self.norm(torch.nn.LayerNorm(dim), "retention.norm", scaled, first),)
+            plain = torch.nn.LayerNorm(self.config.dim)
+            norm, factor = (self.norm(plain, "retention.norm", leave, enter, factor),), np.zeros((0, 0))
         with torch.no_grad():
             initial = memory.enter(memory.initial, torch.ones(()))
         return Retention(
-            initial=whole(as_numpy(initial) * 2.0**first),
-            identity=whole(as_numpy(memory.identity) * 2.0**first),
-            factor=whole(np.pad(factor, ((1, 0), (0, 1))) * 2**MULTIPLIER_BITS),
-            shift=whole(MULTIPLIER_BITS + last - scaled),
+            initial=whole(as_numpy(initial) * 2.0**enter),
+            identity=whole(as_numpy(memory.identity) * 2.0**enter),
+            factor=whole(factor * 2**MULTIPLIER_BITS),
+            shift=whole(MULTIPLIER_BITS + leave - enter),
             norm=norm,
         )
 

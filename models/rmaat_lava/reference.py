@@ -148,11 +148,13 @@ class _Batch:
         """Memory at its places of segment t: scaled (but for the first), then marked; (rows, M, dim)."""
         retention = self.quick.retention
         if t > 1:
-            factor = retention.factor[segments, t - 1] * power_of_two(retention.shift)
-            memory = round_scaled(memory, factor[:, None, None])
-            for norm in retention.norm:
-                scaled = saturate(memory.reshape(-1, self.program.dim), "retention.scaled", self.counts)
-                memory = norm(scaled, "retention.norm", self.counts).reshape(memory.shape)
+            if retention.norm:
+                norm = retention.norm[0].at(np.repeat(segments, memory.shape[1]), t - 1)
+                flat = norm(memory.reshape(-1, self.program.dim), "retention.norm", self.counts)
+                memory = flat.reshape(memory.shape)
+            else:
+                factor = retention.factor[segments, t - 1] * power_of_two(retention.shift)
+                memory = round_scaled(memory, factor[:, None, None])
         return saturate(memory + retention.identity, "retention", self.counts)
 
     def embed(self, piece: Integers, exists: np.ndarray, tokens: Segment) -> Floats:

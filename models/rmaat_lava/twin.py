@@ -134,10 +134,9 @@ def _trace(model: Any, inputs: Tensor, lengths: Tensor, place: Place, weight: Pl
 
 def _scaled(retention: Any, memory: Tensor, factor: Tensor, place: Place) -> Tensor:
     """Memory as it enters a segment, identity not yet added; see `rmaat.memory.Memory.enter`."""
-    scaled = memory * factor[:, None, None]
-    if not retention.norm_after or not memory.shape[1]:
-        return scaled
-    return _norm(nn.LayerNorm(memory.shape[2]), place("retention.scaled", scaled), "retention.norm", place)
+    if retention.norm_after and memory.shape[1]:
+        _squares(memory, "retention.norm", place)
+    return retention.enter(memory, factor[:, None, None])
 
 
 def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
@@ -239,5 +238,9 @@ def _block(
 
 
 def _norm(norm: Any, x: Tensor, name: str, place: Place) -> Tensor:
-    place(f"{name}.squares", (x - x.mean(-1, keepdim=True)).square().sum(-1, keepdim=True))
+    _squares(x, name, place)
     return norm(x)
+
+
+def _squares(x: Tensor, name: str, place: Place) -> None:
+    place(f"{name}.squares", (x - x.mean(-1, keepdim=True)).square().sum(-1, keepdim=True))

@@ -67,11 +67,13 @@ class Naive:
         i += 16 * n
         return table[i] + shifted((table[i + 1] - table[i]) * f, 19)
 
-    def norm(self, name, x):
+    def norm(self, name, x, at=()):
+        epsilon, s = self[f"{name}.epsilon"], self[f"{name}.square_shift"]
+        for index in at:
+            epsilon, s = epsilon[index], s[index]
         mean = shifted(sum(x) * self[f"{name}.mean_multiplier"], self[f"{name}.mean_shift"])
         c = [v - mean for v in x]
-        s = self[f"{name}.square_shift"]
-        squares = self.sat(sum(shifted(v * v, s) for v in c) + self[f"{name}.epsilon"])
+        squares = self.sat(sum(shifted(v * v, s) for v in c) + epsilon)
         mantissa, shift = self.power(f"{name}.root", squares)
         unit = [shifted(v * mantissa, shift + s // 2 - 17) for v in c]
         gain, bias, gs = self[f"{name}.gain"], self[f"{name}.bias"], self[f"{name}.gain_shift"]
@@ -119,11 +121,11 @@ class Naive:
         identity = self["retention.identity"]
         if t == 1:
             scaled = self["retention.initial"]
+        elif "retention.norm.0.gain" in self.arrays:
+            scaled = [self.norm("retention.norm.0", row, at=(total, t - 1)) for row in memory]
         else:
             factor = self["retention.factor"][total][t - 1]
             scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]
-            if "retention.norm.0.gain" in self.arrays:
-                scaled = [self.norm("retention.norm.0", [self.sat(v) for v in row]) for row in scaled]
         return [[self.sat(a + b) for a, b in zip(*rows, strict=True)] for rows in zip(scaled, identity, strict=True)]
 
     def embed(self, token):

@@ -177,7 +177,7 @@ def test_overflow_in_the_comparison_of_a_pair_saturates_like_plain_python(loud):
     "changes", [{"stem_layers": 2}, {"stem_stride": 2}, {"trace_norm": True}, {"memory_norm": "after"}]
 )
 def test_overflow_before_and_after_the_layers_saturates_like_plain_python(changes):
-    """Convolutions, merging, the gain of the trace's norm and the scaled memory, blown up 2^14 times."""
+    """Convolutions, merging and the gains of the trace's and the memory's norm, blown up 2^14 times."""
     model = random_model(4, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2, **changes)
     inputs = torch.from_numpy(np.random.default_rng(0).integers(1, 12, (3, 12)))
     lengths = torch.tensor([12, 9, 4])
@@ -196,7 +196,7 @@ def test_overflow_before_and_after_the_layers_saturates_like_plain_python(change
     stem = tuple(map(louder, program.stem))
     retention = program.retention
     if "memory_norm" in changes:
-        retention = dataclasses.replace(retention, shift=np.array(retention.shift - 14))
+        retention = dataclasses.replace(retention, norm=tuple(map(louder, retention.norm)))
     program = dataclasses.replace(program, embedding=embedding, stem=stem, readout=readout, retention=retention)
     counts = Counter()
     logits = reference.classify(program, inputs.numpy(), lengths.numpy(), counts)

@@ -126,8 +126,8 @@ class PyMemoryRetention(ProgramModel):
         retention = self.program.retention
         if t == 1:
             scaled = retention.initial[place]
+        elif retention.norm:
+            scaled = retention.norm[0].at(total, t - 1)(memory, "norm", self.counts)
         else:
             scaled = round_shift(memory * retention.factor[total, t - 1], retention.shift)
-            for norm in retention.norm:
-                scaled = norm(saturate(scaled, "scaled", self.counts), "norm", self.counts)
         return saturate(scaled + retention.identity[place], "memory", self.counts)
