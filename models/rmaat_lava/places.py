@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FEWEST_BITS = 6
 """Bits that the residual stream has to fill, and the messages that q, k and v share, and the traces of a pair."""
-MOST_SHIFTED = 48
-"""Bits taken from the square of a 24-bit value: none are left."""
+MOST_SHIFTED = 60
+"""Bits taken at most from a square in a norm: nothing is left of it, and of the norm half a step of the unit vector."""
 
 
 class Places:
