@@ -270,9 +270,9 @@ def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[
 
 
 def _readout(program: Program, per_token: float) -> Part:
-    """The pool, of a pair also that of the first document and a * b and a - b; what comes after a sequence is no event.
+    """Sums, pool and classes; for pairs the pool of the first document, a * b, a - b and the hidden layer.
 
-    A classification is one in many tokens.
+    What is done once a sequence is not counted among the events of a token.
     """
     dim, pairs = program.dim, program.readout.matching
     hidden = sum(len(matching.hidden.bias) for matching in pairs)
