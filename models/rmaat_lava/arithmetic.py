@@ -8,7 +8,7 @@ These are the plain forms, on int64; `rmaat_lava.vectorised` has quick ones for 
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -248,6 +248,10 @@ class Norm:
     gain: Integers
     gain_shift: Integers
     bias: Integers
+
+    def at(self, *index: Integers | int) -> "Norm":
+        """One entry where ε is a table, see `rmaat_lava.program.Retention`."""
+        return replace(self, epsilon=self.epsilon[index], square_shift=self.square_shift[index])
 
     def __call__(self, x: Integers, place: str, counts: Counter) -> Integers:
         """Normalise the last axis of `x`, (..., width)."""

@@ -22,8 +22,7 @@ from rmaat_lava.reference import Segment, classify
 from rmaat_lava.resources import count
 
 if TYPE_CHECKING:
-    from rmaat.heads import RMAATForSequenceClassification
-    from rmaat_lava.calibration import Calibration
+    from rmaat_lava.calibration import Calibration, Classifier
     from rmaat_lava.scales import WeightFormat
 
 FORMAT = "rmaat-lava-3"
@@ -39,8 +38,8 @@ class Deployment:
     ----------
     program : Program
     description : dict
-        JSON: ``input_kind``, ``vocab_size``, ``ngrams``, ``max_segments``, ``resources``, ``exponents`` (real value =
-        integer · 2**-exponent), ``source`` and provenance.
+        JSON: ``input_kind``, ``documents`` (2 of pairs), ``vocab_size``, ``ngrams``, ``max_segments``, ``resources``,
+        ``exponents`` (real value = integer · 2**-exponent), ``source`` and provenance.
     """
 
     program: Program
@@ -94,7 +93,7 @@ class Deployment:
 
 
 def quantize(
-    model: RMAATForSequenceClassification,
+    model: Classifier,
     calibration: Calibration,
     *,
     weights: WeightFormat | None = None,
@@ -106,7 +105,7 @@ def quantize(
 
     Parameters
     ----------
-    model : RMAATForSequenceClassification
+    model : RMAATForSequenceClassification or RMAATForSequencePairClassification
         In any mode; its weights are read.
     calibration : Calibration
         Sequences like those of the task; the ranges of all values are taken from them.
@@ -125,34 +124,36 @@ def quantize(
         If the model has a part without an integer form, weights or values that are not finite or far too large for
         24 bits, or does not fit the chips; or if the calibration data do not fit the model.
     """
-    from rmaat_lava.calibration import check_supported, find_ranges, float_traces
+    from rmaat_lava.calibration import check_supported, find_ranges, float_traces, reads_pairs
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
+    from rmaat_lava.twin import Unmeasured
 
     check_supported(model)
     if not 1 <= max_segments <= MOST_SEGMENTS:
         raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
-    weights = weights or WeightFormat()
-    config = model.config
+    weights, config = weights or WeightFormat(), model.config
+    calibration.check(config, reads_pairs(model))
+    longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
+    resources = count(build(model, Unmeasured(), weights, longest)[0], weight_bits=weights.bits)
+    resources.check(chips)
     training = model.training
     try:
         ranges, traces = find_ranges(model.eval(), calibration), float_traces(model, calibration)
     finally:
         model.train(training)
-    needed = -(-int(calibration.lengths.max()) // config.segment_length)
-    program, exponents = build(model, ranges, weights, max(max_segments, needed))
-    resources = count(program, weight_bits=weights.bits)
-    resources.check(chips)
+    program, exponents = build(model, ranges, weights, longest)
     deployment = Deployment(
         program,
         {
             "format": FORMAT,
             "input_kind": config.input_kind,
+            "documents": program.documents,
             "vocab_size": config.vocab_size,
             "input_dim": config.input_dim,
             "ngrams": config.stem_ngrams,
             "buckets": config.stem_buckets,
-            "max_segments": max(max_segments, needed),
+            "max_segments": longest,
             "weights": asdict(weights) | {"exponent": weights.exponent},
             "exponents": exponents,
             "resources": resources.as_dict(),
@@ -168,8 +169,9 @@ def quantize(
 def _unbiased(deployment: Deployment, calibration: Calibration, real: np.ndarray) -> Program:
     """The program with its centre moved by what rounding shifts the trace on average of the calibration data.
 
-    A trace is a mean over many places, so that rounding weights shifts it far more than it scatters it. Source: the
-    bias correction of Nagel et al., arXiv 1906.04721. `real` are the float model's traces, (batch, 2 dim).
+    A trace is a mean over many places, so that rounding weights shifts it far more than it scatters it. One network
+    reads both documents of a pair, so that the mean is over both. Source: the bias correction of Nagel et al., arXiv
+    1906.04721. `real` are the float model's traces, (sequences, 2 dim).
     """
     program = deployment.program
     traces: dict[int, Integers] = {}
@@ -180,7 +182,7 @@ def _unbiased(deployment: Deployment, calibration: Calibration, real: np.ndarray
 
     inputs, lengths = calibration.inputs.numpy(), calibration.lengths.numpy()
     classify(program, *prepare(deployment, inputs, lengths), Counter(), keep)
-    integers = np.stack([traces[row] for row in range(len(lengths))])
+    integers = np.stack([traces[row] for row in range(len(real))])
     shift = integers.mean(0) - real.mean(0)[: integers.shape[1]] * 2.0 ** deployment.description["exponents"]["trace"]
     readout = replace(program.readout, centre=program.readout.centre + np.rint(shift).astype(np.int64))
     return replace(program, readout=readout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from rmaat_lava.deployment import Deployment
 
 
-def prepare(
-    deployment: Deployment, inputs: np.ndarray | Sequence[np.ndarray], lengths: np.ndarray | None
-) -> tuple[Integers, Integers]:
+def prepare(deployment: Deployment, inputs: Any, lengths: np.ndarray | None) -> tuple[Integers, Integers]:
     """Check and convert inputs.
 
     Parameters
@@ -29,7 +27,7 @@ def prepare(
     -------
     int64 array
         Rows of the embedding that each token activates, (sequences, length, active), or messages of features,
-        (sequences, length, features).
+        (sequences, length, features). The documents of a pair are neighbouring sequences.
     int64 array of shape (sequences,)
         Tokens that exist.
 
@@ -38,6 +36,8 @@ def prepare(
     InputError
         If the inputs do not fit the deployment.
     """
+    if deployment.program.documents == 2:
+        inputs, lengths = _apart(inputs, lengths)
     padded, lengths = _padded(inputs) if lengths is None else (np.asarray(inputs), np.asarray(lengths, np.int64))
     if not len(lengths):
         raise InputError("inputs", "no sequence", "at least one")
@@ -60,6 +60,22 @@ def prepare(
     ids = np.pad(padded.astype(np.int64), [(0, 0), (0, -padded.shape[1] % size)]).reshape(-1, size)
     rows = active_rows(ids, about["ngrams"], vocabulary, about["buckets"])
     return rows.reshape(len(padded), -1, rows.shape[-1])[:, : padded.shape[1]], lengths
+
+
+def _apart(inputs: Any, lengths: np.ndarray | None) -> tuple[np.ndarray | list[np.ndarray], np.ndarray | None]:
+    """The documents of pairs one after the other, in one padded array or as a list."""
+    if lengths is None:
+        for pair in inputs:
+            if not np.iterable(pair) or len([*pair]) != 2 or not all(map(np.iterable, pair)):
+                shown = f"an example of shape {np.shape(pair)}" if isinstance(pair, np.ndarray) else repr(pair)[:60]
+                raise InputError("inputs", shown, "pairs of documents")
+        return [document for pair in inputs for document in pair], None
+    padded, lengths = np.asarray(inputs), np.asarray(lengths)
+    if padded.ndim < 3 or padded.shape[1] != 2:
+        raise InputError("inputs", padded.shape, "pairs of documents (pairs, 2, length)")
+    if lengths.shape != padded.shape[:2]:
+        raise InputError("lengths", lengths.shape, f"numbers of shape {padded.shape[:2]}")
+    return padded.reshape(-1, *padded.shape[2:]), lengths.ravel()
 
 
 def _padded(inputs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, Integers]:

@@ -76,19 +76,25 @@ class Convolution:
 class Retention:
     """Memory from segment to segment: `memory = round(memory' · factor[T, t] / 2**shift) + identity`.
 
+    Where the model normalises the scaled memory, `memory = norm[T, t](memory') + identity`: with RF x of variance
+    RF² σ², LN(RF x) = (x - mean) / sqrt(σ² + ε / RF²), and no bit is lost to a small RF.
+
     Parameters
     ----------
     initial, identity : int64 array of shape (memory_tokens, dim)
         Memory that enters the first segment, identity not yet added; what marks each place.
     factor : int64 array of shape (max_segments + 1, max_segments + 1)
-        15-bit RF; row T, column t scales mem' of segment t.
+        15-bit RF; row T, column t scales mem' of segment t. Without entries where `norm` has them.
     shift : int64 array of shape ()
+    norm : tuple of Norm
+        Its `epsilon` and `square_shift` are tables by T and t; empty unless the model normalises the scaled memory.
     """
 
     initial: Integers
     identity: Integers
     factor: Integers
     shift: Integers
+    norm: tuple[Norm, ...]
 
 
 @dataclass(frozen=True)
@@ -163,8 +169,26 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """Two documents compared by their centred traces a and b: `relu(W gain [a ; b ; a * b ; a - b])`.
+
+    Parameters
+    ----------
+    product_shift : int64 array of shape ()
+        From a * b to the exponent of a and b.
+    hidden : Linear
+        (4 * 2 dim, hidden); (4 * dim, hidden) without memory.
+    """
+
+    product_shift: Integers
+    hidden: Linear
+
+
+@dataclass(frozen=True)
 class ReadOut:
     """`Σ_t w_t [mean of the tokens of segment t ; mean of mem'_t]`, normalised, then a linear classifier.
+
+    Of a pair, the centred traces of its two documents are compared first.
 
     Parameters
     ----------
@@ -179,10 +203,12 @@ class ReadOut:
     centre : int64 array of shape (2 dim,) or (dim,)
         Taken from the pool: the mean by which the model normalises it, and what rounding shifts it on average.
     gain : int64 array of shape (2 dim,), (dim,) or (1,)
-        15-bit factors from the centred pool to the messages of the classifier.
+        15-bit factors from the centred pool, or what a pair makes of two, to messages.
     gain_shift : int64 array of shape ()
+    matching : tuple of Matching
+        Empty unless the model reads pairs.
     classifier : Linear
-        (2 dim, labels); (dim, labels) without memory, its two halves added.
+        (2 dim, labels); (dim, labels) without memory, its two halves added; (hidden, labels) of a pair.
     """
 
     sum_shift: Integers
@@ -192,6 +218,7 @@ class ReadOut:
     centre: Integers
     gain: Integers
     gain_shift: Integers
+    matching: tuple[Matching, ...]
     classifier: Linear
 
 
@@ -256,13 +283,23 @@ class Program:
         return self.dim // self.heads
 
     @property
+    def documents(self) -> int:
+        """Sequences that are classified together: 2 of a pair, else 1."""
+        return 2 if self.readout.matching else 1
+
+    @property
+    def trace_width(self) -> int:
+        """Width of what the read-out pools, 2 dim, or dim without memory."""
+        return len(self.readout.centre)
+
+    @property
     def labels(self) -> int:
         """Number of classes."""
         return len(self.readout.classifier.bias)
 
 
 def time_steps(program: Program, lengths: np.ndarray) -> int:
-    """Time steps in which the Lava network reads sequences of these lengths.
+    """Time steps in which the Lava network reads sequences of these lengths, an array of any shape.
 
     L·T + 1 phases of a segment's places, and one more in which a stem fills.
     """

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from astro_sim.errors import InputError
 from rmaat_lava import twin
-from rmaat_lava.arithmetic import MULTIPLIER_BITS, UNIT_BITS, Integers, Linear, Norm, Octaves, Power
-from rmaat_lava.program import Convolution, Embedding, Layer, Merge, Program, Read, ReadOut, Retention, Write
-from rmaat_lava.scales import (
-    FINEST,
-    MESSAGE,
-    STATE,
-    WeightFormat,
-    as_numpy,
-    fit,
-    multipliers,
-    phi_table,
-    split_bits,
-    whole,
-)
+from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, Linear, Norm, Octaves, Power
+from rmaat_lava.places import Places
+from rmaat_lava.program import Convolution, Embedding, Layer, Merge, Program, Read, Retention, Write
+from rmaat_lava.readout_quantization import read_out
+from rmaat_lava.scales import MESSAGE, STATE, WeightFormat, as_numpy, fit, multipliers, phi_table, split_bits, whole
 
 if TYPE_CHECKING:
-    from rmaat.heads import RMAATForSequenceClassification
+    from rmaat_lava.calibration import Classifier
 
-FEWEST_BITS = 6
-"""Bits that the calibrated range of the residual stream has to fill, and of the messages that q, k and v share."""
 RATIO_SHIFT = 24
 """Largest scale of φ(q) H / C: with it no product leaves 53 bits."""
 
 
 def build(
-    classifier: RMAATForSequenceClassification, ranges: twin.Ranges, weights: WeightFormat, max_segments: int
+    classifier: Classifier, ranges: twin.Ranges, weights: WeightFormat, max_segments: int
 ) -> tuple[Program, dict[str, int]]:
     """The integer program for these ranges, and the exponent of every place that the twin names.
 
@@ -47,26 +35,24 @@ def build(
     builder = _Builder(classifier, ranges, weights, max_segments)
     program = builder.program()
     for place, exponent in builder.exponents.items():
-        bits = np.log2(ranges[place]) + exponent
-        if place.startswith("layers") and place.endswith((".x", ".y", ".message")) and bits < FEWEST_BITS:
-            wanted = f"at least {FEWEST_BITS} bits; values beside them are too large"
-            raise InputError(f"resolution of {place}", f"{bits:.1f} bits", wanted)
+        if place.startswith("layers") and place.endswith((".x", ".y", ".message")):
+            builder.check_resolution(place, exponent)
     return program, builder.exponents
 
 
-class _Builder:
+class _Builder(Places):
     """Chooses exponents place by place, from the input to the read-out, and fills in the tables."""
 
     def __init__(
         self,
-        classifier: RMAATForSequenceClassification,
+        classifier: Classifier,
         ranges: twin.Ranges,
         weights: WeightFormat,
         max_segments: int,
     ) -> None:
+        super().__init__(ranges, weights)
         self.classifier, self.model, self.config = classifier, classifier.model, classifier.config
-        self.ranges, self.weights, self.max_segments = ranges, weights, max_segments
-        self.exponents: dict[str, int] = {}
+        self.max_segments = max_segments
 
     def program(self) -> Program:
         self._residual_exponents()
@@ -77,7 +63,7 @@ class _Builder:
             position=whole(as_numpy(self.model.position) * 2.0 ** self.exponents["layers.0.x"]),
             retention=self._retention(),
             layers=tuple(self._layer(i) for i in range(self.config.layers)),
-            readout=self._readout(),
+            readout=read_out(self, self.classifier, self._by_length(self.model.memory.shares)),
         )
 
     def _residual_exponents(self) -> None:
@@ -93,38 +79,16 @@ class _Builder:
             self.exponents[f"layers.{i}.y"] = fit(largest, STATE)
         self.exponents[f"layers.{layers}.x"] = fit(self.ranges[f"layers.{layers}.x"], STATE)
 
-    def _linear(self, name: str, weight: torch.Tensor, bias: torch.Tensor | None, message: int, out: int) -> Linear:
-        """Weights (out, in); messages come at exponent `message`, outputs leave at `out`."""
-        scale = as_numpy(self.weights.step(weight))
-        multiplier, shift = multipliers(scale[:, 0] * 2.0 ** (out - message))
-        offset = np.zeros(len(weight)) if bias is None else as_numpy(bias)
-        self.exponents[name] = out
-        return Linear(
-            weight=np.rint(as_numpy(weight) / scale).astype(np.int8).T.copy(),
-            bias=whole(offset / scale[:, 0] * 2.0**message),
-            multiplier=multiplier,
-            shift=shift,
-        )
-
-    def _message(self, place: str, consumers: Mapping[str, torch.Tensor], source: int = FINEST) -> int:
-        """Finest exponent, its source's at most, at which messages fit their bits and consumers' sums the state."""
-        choice = fit(self.ranges[place], MESSAGE, source)
-        for name, weight in consumers.items():
-            scale = as_numpy(self.weights.step(weight))[:, 0]
-            choice = min(choice, fit(float((self.ranges.largest[name] / scale).max()), STATE))
-        self.exponents[place] = choice
-        return choice
-
     def _embedding(self) -> Embedding:
         embedding, stem = cast(Any, self.model.embedding), cast(Any, self.model.stem)
         merge, features = stem and stem.merge, self.config.input_kind == "features"
         entry = self.exponents["stem.0.x" if self.config.stem_layers else "layers.0.x"]
         out = entry if merge is None else fit(self.ranges["embedding"], STATE)
         if features:
-            message = self._message("inputs", {"embedding": embedding.weight})
-            linear = self._linear("embedding", embedding.weight, embedding.bias, message, out)
+            message = self.message("inputs", {"embedding": embedding.weight})
+            linear = self.linear("embedding", embedding.weight, embedding.bias, message, out)
         else:
-            linear = self._linear("embedding", twin.embedding_table(self.model).mT, None, 0, out)
+            linear = self.linear("embedding", twin.embedding_table(self.model).mT, None, 0, out)
         return Embedding(
             active=whole(0 if features else self.config.stem_ngrams),
             linear=linear,
@@ -132,30 +96,37 @@ class _Builder:
         )
 
     def _merge(self, merge: Any, stream: int, out: int) -> Merge:
-        message = self._message("merge.message", {"merge": merge.weight}, stream)
-        return Merge(whole(stream - message), self._linear("merge", merge.weight, merge.bias, message, out))
+        message = self.message("merge.message", {"merge": merge.weight}, stream)
+        return Merge(whole(stream - message), self.linear("merge", merge.weight, merge.bias, message, out))
 
     def _convolution(self, i: int) -> Convolution:
         name, last, stem = f"stem.{i}", i == self.config.stem_layers - 1, cast(Any, self.model.stem)
         convolution, stream = stem.convolutions[i], self.exponents[f"stem.{i}.x"]
         out = self.exponents["layers.0.x" if last else f"stem.{i + 1}.x"]
         weight = convolution.weight.permute(0, 2, 1).flatten(1)  # (out, kernel * in)
-        message = self._message(f"{name}.message", {f"{name}.linear": weight}, stream)
+        message = self.message(f"{name}.message", {f"{name}.linear": weight}, stream)
         return Convolution(
             message_shift=whole(stream - message),
-            linear=self._linear(f"{name}.linear", weight, convolution.bias, message, stream),
-            norm=self._norm(stem.norms[i], f"{name}.norm", stream, out),
+            linear=self.linear(f"{name}.linear", weight, convolution.bias, message, stream),
+            norm=self.norm(stem.norms[i], f"{name}.norm", stream, out),
         )
 
     def _retention(self) -> Retention:
         memory, first, last = self.model.memory, "layers.0.x", f"layers.{self.config.layers}.x"
-        scale = 2.0 ** self.exponents[first]
-        factor = self._by_length(memory.factors)  # row T - 1, column t - 1: of what enters segment t
+        enter, leave = self.exponents[first], self.exponents[last]
+        factor = np.pad(self._by_length(memory.factors), ((1, 0), (0, 1)))  # row T, column t - 1: enters segment t
+        norm = tuple[Norm, ...]()
+        if memory.norm_after and self.config.memory_tokens:
+            plain = torch.nn.LayerNorm(self.config.dim)
+            norm, factor = (self.norm(plain, "retention.norm", leave, enter, factor),), np.zeros((0, 0))
+        with torch.no_grad():
+            initial = memory.enter(memory.initial, torch.ones(()))
         return Retention(
-            initial=whole(as_numpy(memory.initial) * scale),
-            identity=whole(as_numpy(memory.identity) * scale),
-            factor=whole(np.pad(factor, ((1, 0), (0, 1))) * 2**MULTIPLIER_BITS),
-            shift=whole(MULTIPLIER_BITS + self.exponents[last] - self.exponents[first]),
+            initial=whole(as_numpy(initial) * 2.0**enter),
+            identity=whole(as_numpy(memory.identity) * 2.0**enter),
+            factor=whole(factor * 2**MULTIPLIER_BITS),
+            shift=whole(MULTIPLIER_BITS + leave - enter),
+            norm=norm,
         )
 
     def _by_length(self, of_segments: Callable[[torch.Tensor, int], torch.Tensor]) -> np.ndarray:
@@ -172,7 +143,7 @@ class _Builder:
         stream = self.exponents[f"{name}.x"]
         weights = dict(zip(("query", "key", "value"), attention.qkv.weight.detach().chunk(3), strict=True))
         biases = dict(zip(("query", "key", "value"), attention.qkv.bias.detach().chunk(3), strict=True))
-        message = self._message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()}, stream)
+        message = self.message(f"{name}.message", {f"{name}.{part}": w for part, w in weights.items()}, stream)
 
         # the sums H = Σ φ(k) v and φ(q) H may fill the state; the two factors of each get equally many bits
         phi_k, phi_q, weights_range = (self.ranges[f"{name}.{part}"] for part in ("phi_k", "phi_q", "weights"))
@@ -184,7 +155,7 @@ class _Builder:
 
         e_in = {part: min(fit(self.ranges[f"{name}.{part}"], STATE), 12) for part in ("query", "key")}
         linear = {
-            part: self._linear(f"{name}.{part}", weights[part], biases[part], message, (e_in | {"value": e_v})[part])
+            part: self.linear(f"{name}.{part}", weights[part], biases[part], message, (e_in | {"value": e_v})[part])
             for part in weights
         }
         response, to_stream = self._response(name, attention, e_k, e_q, e_h)
@@ -236,8 +207,8 @@ class _Builder:
     ) -> Read:
         name, block = f"layers.{i}", self._block(i)
         stream, y, out = (self.exponents[place] for place in (f"{name}.x", f"{name}.y", f"layers.{i + 1}.x"))
-        ffn_message = self._message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight}, y)
-        hidden = self._message(f"{name}.ffn_in", {f"{name}.ffn_out": block.ffn_out.weight})
+        ffn_message = self.message(f"{name}.ffn_message", {f"{name}.ffn_in": block.ffn_in.weight}, y)
+        hidden = self.message(f"{name}.ffn_in", {f"{name}.ffn_out": block.ffn_out.weight})
         return Read(
             message_shift=whole(stream - message),
             query=query,
@@ -246,61 +217,9 @@ class _Builder:
             ratio_shift=whole(ratio_shift),
             multiplier=multiplier,
             shift=shift,
-            norm=self._norm(block.attention_norm, f"{name}.norm", stream, y),
+            norm=self.norm(block.attention_norm, f"{name}.norm", stream, y),
             ffn_shift=whole(y - ffn_message),
-            ffn_in=self._linear(f"{name}.ffn_in", block.ffn_in.weight, block.ffn_in.bias, ffn_message, hidden),
-            ffn_out=self._linear(f"{name}.ffn_out", block.ffn_out.weight, block.ffn_out.bias, hidden, y),
-            ffn_norm=self._norm(block.ffn_norm, f"{name}.ffn_norm", y, out),
+            ffn_in=self.linear(f"{name}.ffn_in", block.ffn_in.weight, block.ffn_in.bias, ffn_message, hidden),
+            ffn_out=self.linear(f"{name}.ffn_out", block.ffn_out.weight, block.ffn_out.bias, hidden, y),
+            ffn_norm=self.norm(block.ffn_norm, f"{name}.ffn_norm", y, out),
         )
-
-    def _norm(self, norm: Any, name: str, e_in: int, e_out: int) -> Norm:
-        width = norm.weight.shape[0]
-        square_shift = 2 * max(0, int(np.ceil((np.log2(self.ranges[f"{name}.squares"]) + 2 * e_in - STATE) / 2)))
-        mean_multiplier, mean_shift = multipliers(np.array(1.0 / width))
-        gain, gain_shift = multipliers(as_numpy(norm.weight) * np.sqrt(width) * 2.0 ** (e_out - UNIT_BITS))
-        return Norm(
-            mean_multiplier=mean_multiplier,
-            mean_shift=mean_shift,
-            square_shift=whole(square_shift),
-            epsilon=whole(norm.eps * width * 2.0 ** (2 * e_in - square_shift)),
-            root=Power.of(-0.5),
-            gain=gain,
-            gain_shift=gain_shift,
-            bias=whole(as_numpy(norm.bias) * 2.0**e_out),
-        )
-
-    def _readout(self) -> ReadOut:
-        last = self.exponents[f"layers.{self.config.layers}.x"]
-        weight, bias, centre, gain = self._trace()
-        summand = min(fit(self.ranges["sum"], STATE), last)
-        pool = self.exponents["trace"] = fit(self.ranges["mean"], STATE)
-        message = self._message("features", {"classifier": weight}, FINEST if self.config.trace_norm else pool)
-        multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
-        return ReadOut(
-            sum_shift=whole(last - summand),
-            reciprocal=Power.of(-1.0),
-            mean_shift=whole(summand - pool),
-            share=whole(np.pad(self._by_length(self.model.memory.shares), ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
-            centre=whole(centre * 2.0**pool),
-            gain=multiplier,
-            gain_shift=shift,
-            classifier=self._linear("classifier", weight, bias, message, fit(self.ranges["classifier"], STATE)),
-        )
-
-    def _trace(self) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
-        """The read-out's weight and bias, and what its features are: gain times (trace minus centre).
-
-        Without memory both halves of the trace are the mean of the tokens, and their weights are added.
-        """
-        classifier, dim = self.classifier.classifier, self.config.dim
-        weight, bias = classifier.weight.detach(), classifier.bias.detach()
-        centre, deviation = weight.new_zeros(2 * dim), weight.new_ones(2 * dim)
-        norm: Any = self.classifier.trace_norm
-        if norm is not None:
-            centre, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
-        if not self.config.memory_tokens:
-            (a, b), (mean, other), (sd, other_sd) = (x.split(dim, dim=-1) for x in (weight, centre, deviation))
-            weight, bias = a + b * (sd / other_sd), bias + b @ ((mean - other) / other_sd)
-            centre, deviation = mean, sd
-        gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
-        return weight, bias, as_numpy(centre), gain

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rmaat.heads import Prediction, RMAATForSequenceClassification
+from rmaat.heads import Prediction
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import LIMIT
-from rmaat_lava.calibration import Calibration
+from rmaat_lava.calibration import Calibration, Classifier
 from rmaat_lava.deployment import quantize
 from rmaat_lava.scales import WeightFormat
 
@@ -26,15 +26,13 @@ class QuantizationAware(nn.Module):
 
     Parameters
     ----------
-    classifier : RMAATForSequenceClassification
+    classifier : RMAATForSequenceClassification or RMAATForSequencePairClassification
     calibration : Calibration
     weights : WeightFormat
         As for `quantize`.
     """
 
-    def __init__(
-        self, classifier: RMAATForSequenceClassification, calibration: Calibration, weights: WeightFormat | None = None
-    ) -> None:
+    def __init__(self, classifier: Classifier, calibration: Calibration, weights: WeightFormat | None = None) -> None:
         super().__init__()
         self.classifier, self.weights = classifier, weights or WeightFormat()
         self.exponents: dict[str, int] = {}
@@ -45,11 +43,11 @@ class QuantizationAware(nn.Module):
         deployment = quantize(self.classifier, calibration, weights=self.weights)
         self.exponents = deployment.description["exponents"]
         centre = torch.from_numpy(deployment.program.readout.centre * 2.0 ** -self.exponents["trace"]).float()
-        norm: Any = self.classifier.trace_norm
+        norm: Any = getattr(self.classifier, "trace_norm", None)
         self.shift = centre if norm is None else centre - norm.running_mean[: len(centre)]
 
     def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
-        """As the classifier's; lengths (batch,) are needed."""
+        """As the classifier's; lengths are needed."""
         logits = twin.logits(self.classifier, inputs, lengths, self._place, self._weight)
         return Prediction(logits, None if labels is None else F.cross_entropy(logits, labels))
 

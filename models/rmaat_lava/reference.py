@@ -59,7 +59,7 @@ def classify(
         Rows that the tokens activate (sequences, length, active), or messages of features (sequences, length,
         features); see `rmaat_lava.inputs`. Where one row is active, its axis may be left out.
     lengths : int64 array of shape (sequences,)
-        Tokens that exist.
+        Tokens that exist. The documents of a pair are two neighbouring sequences.
     counts : Counter
         Saturated values are added under the name of their place.
     probe : callable, optional
@@ -67,9 +67,9 @@ def classify(
 
     Returns
     -------
-    int64 array of shape (sequences, labels)
+    int64 array of shape (sequences, labels), or (pairs, labels)
     """
-    logits = np.zeros((len(inputs), program.labels), np.int64)
+    pools = np.zeros((len(inputs), program.trace_width))
     quick, inputs = vectorised(program), inputs.reshape(*inputs.shape[:2], -1)
     order = np.argsort(lengths, kind="stable") if probe is None else np.arange(len(inputs))
     size = max(PLACES_AT_ONCE // program.places, 1) if probe is None else len(inputs)
@@ -78,14 +78,28 @@ def classify(
     def one(rows: np.ndarray) -> Counter:
         cut: Counter = Counter()
         longest = lengths[rows].max()
-        logits[rows] = _Batch(program, quick, lengths[rows], cut, probe).run(inputs[rows, :longest])
+        pools[rows] = _Batch(program, quick, lengths[rows], cut, probe).run(inputs[rows, :longest])
         return cut
 
     # NumPy releases the interpreter; BLAS with threads of its own would fight with these over the cores
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(_cores()) as pool:
         for cut in pool.map(one, batches):
             counts.update(cut)
-    return logits
+    return _decide(quick.readout, pools, counts)
+
+
+def _decide(readout: Any, pools: Floats, counts: Counter) -> Integers:
+    """Logits (examples, labels) from the pools (sequences, width); `readout` is quick."""
+    trace = pools - readout.centre
+    for matching in readout.matching:
+        a, b = trace[::2], trace[1::2]
+        product = round_scaled(a * b, power_of_two(matching.product_shift))
+        trace = saturate(np.concatenate([a, b, product, a - b], axis=1), "readout.matching", counts)
+    features = round_scaled(trace, readout.gain * power_of_two(readout.gain_shift))
+    saturate(features, "readout.features", counts)
+    for matching in readout.matching:
+        features = np.maximum(matching.hidden(features, "readout.hidden", counts), 0)
+    return readout.classifier(features, "readout.logits", counts).astype(np.int64)
 
 
 def _cores() -> int:
@@ -100,10 +114,11 @@ class _Batch:
         self.program, self.quick, self.lengths, self.counts, self.probe = program, quick, lengths, counts, probe
         self.segments = -(-lengths // program.segment_length)
 
-    def run(self, inputs: Integers) -> Integers:
+    def run(self, inputs: Integers) -> Floats:
+        """What the read-out has pooled at the end of each sequence, (sequences, width)."""
         program, size, first = self.program, self.program.segment_length, self.program.memory_tokens
         memory = np.tile(program.retention.initial.astype(float), (len(inputs), 1, 1))
-        pool = np.zeros((len(inputs), len(program.readout.classifier.weight)))
+        pool = np.zeros((len(inputs), program.trace_width))
         for t in range(1, int(self.segments.max()) + 1):
             rows = np.flatnonzero(self.segments >= t)
             piece = inputs[rows, (t - 1) * size : t * size]
@@ -122,9 +137,7 @@ class _Batch:
             memory[rows] = full[:, :first]
             pool[rows] = saturate(pool[rows] + self.pool(full, here), "readout.pool", self.counts)
             self.see("pool", here, pool[rows])
-        r = self.quick.readout
-        features = round_scaled(pool - r.centre, r.gain * power_of_two(r.gain_shift))
-        return r.classifier(saturate(features, "readout.features", self.counts), "readout.logits", self.counts)
+        return pool
 
     def see(self, name: str, here: Segment, values: Floats) -> None:
         """Show values of the rows, (rows, ...)."""
@@ -133,10 +146,15 @@ class _Batch:
 
     def enter_memory(self, memory: Floats, segments: Integers, t: int) -> Floats:
         """Memory at its places of segment t: scaled (but for the first), then marked; (rows, M, dim)."""
-        retention = self.program.retention
+        retention = self.quick.retention
         if t > 1:
-            factor = retention.factor[segments, t - 1] * power_of_two(retention.shift)
-            memory = round_scaled(memory, factor[:, None, None])
+            if retention.norm:
+                norm = retention.norm[0].at(np.repeat(segments, memory.shape[1]), t - 1)
+                flat = norm(memory.reshape(-1, self.program.dim), "retention.norm", self.counts)
+                memory = flat.reshape(memory.shape)
+            else:
+                factor = retention.factor[segments, t - 1] * power_of_two(retention.shift)
+                memory = round_scaled(memory, factor[:, None, None])
         return saturate(memory + retention.identity, "retention", self.counts)
 
     def embed(self, piece: Integers, exists: np.ndarray, tokens: Segment) -> Floats:

@@ -185,30 +185,26 @@ def count(program: Program, weight_bits: int = 8) -> Resources:
         Of a synapse, sign included.
     """
     dim, places, first = program.dim, program.places, program.memory_tokens
-    readout, per_token = program.readout, places / program.segment_length
+    norm, per_token = program.retention.norm, places / program.segment_length
     parts = [
         _embedding(program),
         *(_stem(program) if program.stem else ()),
         Part(
             "retention",
-            **_memory([program.retention], neurons=dim, states=first * dim, widest=3 * STATE_BYTES * first),
+            **_memory(
+                [program.retention],
+                neurons=dim + len(norm) * (dim + 2),
+                states=first * dim,
+                widest=3 * STATE_BYTES * first,
+            ),
             synaptic_operations=0,
-            neuron_updates=round(dim * per_token),
-            spikes=round(dim * per_token),
+            neuron_updates=round(dim * (per_token + len(norm) * first / program.segment_length)),
+            spikes=round(dim * (per_token + len(norm) * first / program.segment_length)),
         ),
     ]
     for i, layer in enumerate(program.layers):
         parts += _layer(program, layer, i, places)
-    labels = program.labels
-    parts.append(
-        Part(
-            "readout",
-            **_memory([readout], neurons=2 * dim + labels, states=4 * dim, widest=2 * STATE_BYTES),
-            synaptic_operations=0,
-            neuron_updates=round(dim * per_token),
-            spikes=0,
-        )
-    )
+    parts.append(_readout(program, per_token))
     parts = [replace(part, weight_bytes=-(-part.synapses * weight_bits // 8)) for part in parts]
     return Resources(tuple(parts), len(program.layers) * per_token, per_token)
 
@@ -270,6 +266,27 @@ def _layer(program: Program, layer: Layer, index: int, places: int) -> Iterable[
         synaptic_operations=round(share * (dim * dim + matrix + dim + 2 * dim * hidden)),
         neuron_updates=round(share * (dim + matrix + dim + heads + 3 * dim + hidden)),
         spikes=round(share * (dim + matrix + 3 * dim + hidden)),
+    )
+
+
+def _readout(program: Program, per_token: float) -> Part:
+    """Sums, pool and classes; for pairs the pool of the first document, a * b, a - b and the hidden layer.
+
+    What is done once a sequence is not counted among the events of a token.
+    """
+    dim, pairs = program.dim, program.readout.matching
+    hidden = sum(len(matching.hidden.bias) for matching in pairs)
+    return Part(
+        "readout",
+        **_memory(
+            [program.readout],
+            neurons=2 * dim * (3 if pairs else 1) + hidden + program.labels,
+            states=4 * dim + (2 * dim if pairs else 0),
+            widest=(3 if pairs else 2) * STATE_BYTES,
+        ),
+        synaptic_operations=0,
+        neuron_updates=round(dim * per_token),
+        spikes=0,
     )
 
 

@@ -33,7 +33,7 @@ class Outputs:
 
     Parameters
     ----------
-    logits : int64 array of shape (sequences, labels)
+    logits : int64 array of shape (sequences, labels), or (pairs, labels)
     saturated : int
         Values that had to be cut to 24 bits.
     target : str
@@ -55,7 +55,7 @@ class Outputs:
 
     @property
     def predictions(self) -> Integers:
-        """Most likely label of each sequence, (sequences,)."""
+        """Most likely label of each sequence or pair, (sequences,)."""
         return self.logits.argmax(axis=1)
 
 
@@ -125,7 +125,7 @@ def choose_target(name: str) -> str:
 
 def run(
     deployment: Deployment,
-    inputs: np.ndarray | Sequence[np.ndarray],
+    inputs: np.ndarray | Sequence[np.ndarray] | Sequence[Sequence[np.ndarray]],
     target: str = "auto",
     *,
     lengths: np.ndarray | None = None,
@@ -138,10 +138,11 @@ def run(
     ----------
     deployment : Deployment
     inputs : array or sequence of arrays
-        Token ids (sequences, length) or real features (sequences, length, features); or one array a sequence.
+        Token ids (sequences, length) or real features (sequences, length, features); or one array a sequence. Of a
+        model of pairs (pairs, 2, length) or (pairs, 2, length, features); or two arrays a pair.
     target : str
         ``"loihi2"``, ``"lava"``, ``"numpy"`` or ``"auto"``.
-    lengths : int array of shape (sequences,), optional
+    lengths : int array of shape (sequences,) or (pairs, 2), optional
         Tokens that exist, where `inputs` is one padded array.
     probe : bool
         Record every state at every time step; NumPy works out what Lava's would be.

@@ -55,8 +55,10 @@ class _Schedule:
     def states(self) -> dict[str, Integers]:
         states = {
             "retention.memory": np.zeros((self.steps, max(self.first, 1), self.program.dim), np.int64),
-            "readout.pool": np.zeros((self.steps, len(self.program.readout.classifier.weight)), np.int64),
+            "readout.pool": np.zeros((self.steps, self.program.trace_width), np.int64),
         }
+        if self.program.documents == 2:
+            states["readout.kept"] = np.zeros_like(states["readout.pool"])
         for i in range(self.layers):
             states[f"layers.{i}.weights"] = self.written(i, weights=True)
             states[f"layers.{i}.activity"] = self.written(i, weights=False)
@@ -70,7 +72,11 @@ class _Schedule:
             features = self.seen[f"layers.{self.layers - 1}.features", row, t]
             for slot in range(self.first):
                 states["retention.memory"][start + slot :, slot] = features[slot]
-            states["readout.pool"][start + self.places - 1 :] = self.seen["pool", row, t]
+            end = start + self.places - 1
+            states["readout.pool"][end:] = self.seen["pool", row, t]
+            first = row % self.program.documents < self.program.documents - 1  # of a pair
+            if first and ("pool", row, t + 1) not in self.seen:
+                states["readout.kept"][end:] = self.seen["pool", row, t]
         return states
 
     def sent(self, name: str, begin: int) -> Integers:

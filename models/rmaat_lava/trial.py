@@ -49,9 +49,9 @@ def deploy_run(
     target : str
         Where the integers run; they are compared with those of ``numpy``.
     sequences : int
-        Unseen sequences that run on `target`.
+        Unseen sequences or pairs that run on `target`.
     held_out : int
-        Unseen sequences on which predictions of float model and integers (NumPy) are compared.
+        Unseen sequences or pairs on which predictions of float model and integers (NumPy) are compared.
     weights : WeightFormat, optional
         As for `quantize`.
     seed : int
@@ -86,6 +86,7 @@ def deploy_run(
     scaled = integers.logits * 2.0**-deployment.logit_exponent
     result = {
         "target": target,
+        "documents": deployment.program.documents,
         "sequences_on_target": int(few.stop),
         "tokens_on_target": int(lengths[few].sum()),
         "equal_to_numpy": bool((there.logits == again.logits).all() and there.saturated == again.saturated),
@@ -126,11 +127,12 @@ def load_run(folder: Path) -> tuple[Path, Any, Recipe]:
 
 @torch.no_grad()
 def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Logits of the float model, (sequences, labels)."""
-    order = np.argsort(lengths, kind="stable")
+    """Logits of the float model, (sequences, labels); `inputs` and `lengths` as for `rmaat_lava.run`."""
+    order = np.argsort(lengths.reshape(len(lengths), -1).max(1), kind="stable")
     found: dict[int, np.ndarray] = {}
     for rows in np.array_split(order, -(-len(order) // BATCH)):
-        batch = torch.from_numpy(inputs[rows, : lengths[rows].max()])
+        longest = int(lengths[rows].max())
+        batch = torch.from_numpy(inputs[rows]).narrow(lengths.ndim, 0, longest)
         logits = model(batch, torch.from_numpy(lengths[rows])).logits.double().numpy()
         found |= dict(zip(rows.tolist(), logits, strict=True))
     return np.stack([found[row] for row in range(len(order))])
@@ -141,12 +143,14 @@ def _data(
 ) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
     from rmaat.data.tasks import load_splits
+    from rmaat.training.evaluation import to_tensors
 
     changes = {"train": 1, "curriculum": ()} | ({} if folder is None else {"folder": str(folder)})
     data = recipe.data.model_copy(update=changes)
     splits = load_splits(recipe.task, data, recipe.seed)
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(splits.validation))[:CALIBRATION_SEQUENCES]
-    calibration = Calibration(*map(torch.from_numpy, splits.validation.padded(some, data.max_length)))
+    calibration = Calibration(*to_tensors(splits.validation, some, data.max_length, torch.device("cpu"))[:2])
     some = rng.permutation(len(splits.test))[:held_out]
-    return calibration, *splits.test.padded(some, data.max_length), splits.test.labels[some]
+    inputs, lengths, labels = to_tensors(splits.test, some, data.max_length, torch.device("cpu"))
+    return calibration, inputs.numpy(), lengths.numpy(), labels.numpy()

@@ -6,6 +6,7 @@ rounding to the program's exponents (straight-through), it is what quantisation-
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rmaat.attention import SMALLEST_ACTIVITY
+from rmaat.heads import RMAATForSequencePairClassification
 from rmaat_lava.inputs import active_rows
 
 if TYPE_CHECKING:
-    from rmaat.heads import RMAATForSequenceClassification
+    from rmaat_lava.calibration import Classifier
 
 
 class Place(Protocol):
@@ -48,13 +50,20 @@ class Ranges:
         return max(float(self.largest[name].max()), self.SMALLEST)
 
 
+class Unmeasured(Ranges):
+    """Every range at its smallest, before any data: a program built with it has the right shapes."""
+
+    def __init__(self) -> None:
+        self.largest = defaultdict(lambda: np.zeros(1))
+
+
 def keep(name: str, values: Tensor) -> Tensor:
     """A place where nothing happens."""
     return values
 
 
 def logits(
-    classifier: RMAATForSequenceClassification,
+    classifier: Classifier,
     inputs: Tensor,
     lengths: Tensor,
     place: Place = keep,
@@ -64,15 +73,41 @@ def logits(
 
     Parameters
     ----------
-    classifier : RMAATForSequenceClassification
+    classifier : RMAATForSequenceClassification or RMAATForSequencePairClassification
     inputs, lengths : Tensor
-        As in the classifier's forward pass; lengths (batch,) are needed.
+        As in the classifier's forward pass; lengths are needed.
     place : callable
         Applied to every value that the integer program stores or sends.
     weight : callable
         Applied to every weight matrix, by its name.
     """
-    model, config = classifier.model, classifier.config
+    head: Any = classifier.classifier
+    if isinstance(classifier, RMAATForSequencePairClassification):
+        compared = compared_weight(classifier)
+        traces = _trace(classifier.model, inputs.flatten(0, 1), lengths.flatten(), place, weight)
+        a, b = traces[:, : compared.shape[1] // 4].unflatten(0, (-1, 2)).unbind(1)
+        features = place("features", torch.cat([a, b, a * b, a - b], dim=-1))
+        hidden = F.relu(place("hidden", F.linear(features, weight("hidden", compared), head[0].bias)))
+        return _dense(head[2], hidden, "classifier", place, weight)
+    pool = _trace(classifier.model, inputs, lengths, place, weight)
+    if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
+        pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
+    return _dense(head, place("features", pool), "classifier", place, weight)
+
+
+def compared_weight(classifier: RMAATForSequencePairClassification) -> Tensor:
+    """Weight of the layer that reads [a ; b ; a * b ; a - b], (dim, 8 dim).
+
+    Without memory both halves of each are the same, and their columns are added: (dim, 4 dim).
+    """
+    head: Any = classifier.classifier
+    weight = head[0].weight
+    return weight if classifier.config.memory_tokens else weight.unflatten(1, (4, 2, -1)).sum(2).flatten(1)
+
+
+def _trace(model: Any, inputs: Tensor, lengths: Tensor, place: Place, weight: Place) -> Tensor:
+    """Weighted sum of the segments' summaries, (batch, 2 dim)."""
+    config = model.config
     size, n_memory = config.segment_length, config.memory_tokens
     segments = lengths.add(size - 1).div(size, rounding_mode="floor")
     longest = int(segments.max())
@@ -83,7 +118,7 @@ def logits(
     pool = torch.zeros(())
     pieces = zip(shares, factors, inputs.split(size, dim=1), exists.split(size, dim=1), strict=False)
     for share, factor, piece, mask in pieces:
-        scaled = memory * factor[:, None, None] + model.memory.identity
+        scaled = _scaled(model.memory, memory, factor, place) + model.memory.identity
         tokens = _stem(model.stem, _embed(model, piece, place, weight), mask, place, weight)
         places = mask if model.stem is None else model.stem.places(mask)
         x = place("layers.0.x", torch.cat([scaled, tokens + model.position[: tokens.shape[1]]], dim=1))
@@ -94,11 +129,14 @@ def logits(
         tokens = _mean(x[:, n_memory:], places, place)
         final = _mean(memory, torch.ones_like(memory[..., 0], dtype=torch.bool), place) if n_memory else tokens
         pool = pool + share[:, None] * torch.cat([tokens, final], dim=-1)
-    pool = place("trace", pool)
-    if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
-        pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
-    features = place("features", pool)
-    return _dense(classifier.classifier, features, "classifier", place, weight)
+    return place("trace", pool)
+
+
+def _scaled(retention: Any, memory: Tensor, factor: Tensor, place: Place) -> Tensor:
+    """Memory as it enters a segment, identity not yet added; see `rmaat.memory.Memory.enter`."""
+    if retention.norm_after and memory.shape[1]:
+        _squares(memory, "retention.norm", place)
+    return retention.enter(memory, factor[:, None, None])
 
 
 def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
@@ -200,5 +238,9 @@ def _block(
 
 
 def _norm(norm: Any, x: Tensor, name: str, place: Place) -> Tensor:
-    place(f"{name}.squares", (x - x.mean(-1, keepdim=True)).square().sum(-1, keepdim=True))
+    _squares(x, name, place)
     return norm(x)
+
+
+def _squares(x: Tensor, name: str, place: Place) -> None:
+    place(f"{name}.squares", (x - x.mean(-1, keepdim=True)).square().sum(-1, keepdim=True))

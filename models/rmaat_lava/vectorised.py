@@ -151,11 +151,15 @@ class LayerNorm:
         """Prepare `norm`."""
         return cls(norm, np.ones(len(norm.gain)))
 
+    def at(self, *index: Integers | int) -> "LayerNorm":
+        """As `Norm.at`; one entry, or one a place."""
+        return replace(self, norm=self.norm.at(*index))
+
     def __call__(self, x: Floats, place: str, counts: Counter) -> Floats:
         """Normalise the channels of `x` (places, width), which is overwritten."""
         norm = self.norm
         x -= round_scaled(x @ self.ones, norm.mean_multiplier * power_of_two(norm.mean_shift))[:, None]
-        squares = round_scaled(x * x, power_of_two(norm.square_shift)) @ self.ones
+        squares = round_scaled(x * x, power_of_two(norm.square_shift)[..., None]) @ self.ones
         squares += norm.epsilon
         mantissa, shift = norm.root(saturate(squares, f"{place}.squares", counts))
         by = mantissa * power_of_two(shift + norm.square_shift // 2 - UNIT_BITS)

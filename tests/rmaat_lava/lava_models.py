@@ -1,10 +1,12 @@
 """A small classifier and a task that needs the whole sequence."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from rmaat.config import RMAATConfig
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 
 VOCAB, LABELS = 12, 4
 
@@ -19,6 +21,16 @@ def frequent_token(n: int, seed: int, shortest: int = 64, longest: int = 128) ->
     tokens[planted] = np.broadcast_to(labels[:, None] + 1, tokens.shape)[planted]
     tokens[np.arange(longest) >= lengths[:, None]] = 0
     return torch.from_numpy(tokens), torch.from_numpy(lengths), torch.from_numpy(labels)
+
+
+def same_frequent_token(n: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Pairs of sequences of `frequent_token`; the label is whether it is the same token."""
+    inputs, lengths, tokens = frequent_token(2 * n, seed)
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy(rng.integers(0, 2, n))
+    seconds = [int(rng.choice(np.flatnonzero((tokens[n:] == tokens[i]) == labels[i]))) + n for i in range(n)]
+    rows = torch.stack([torch.arange(n), torch.tensor(seconds)], dim=1)
+    return inputs[rows], lengths[rows], labels
 
 
 def small_config(**changes: object) -> RMAATConfig:
@@ -36,11 +48,32 @@ def small_config(**changes: object) -> RMAATConfig:
     return RMAATConfig(**(fields | changes))
 
 
-def train(model: RMAATForSequenceClassification, steps: int, seed: int) -> RMAATForSequenceClassification:
-    """Train on `frequent_token`; seconds for small models."""
+def random_model(
+    seed: int, pairs: bool = False, **changes: object
+) -> RMAATForSequenceClassification | RMAATForSequencePairClassification:
+    """A small model, its biases and gains not at their initial 0 and 1."""
+    torch.manual_seed(seed)
+    model = (RMAATForSequencePairClassification if pairs else RMAATForSequenceClassification)(small_config(**changes))
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    return model.eval()
+
+
+def in_pairs(inputs, lengths):
+    """Neighbouring sequences as the two documents of a pair."""
+    return inputs.reshape(-1, 2, *inputs.shape[1:]), lengths.reshape(-1, 2)
+
+
+def train(
+    model: RMAATForSequenceClassification | RMAATForSequencePairClassification,
+    steps: int,
+    seed: int,
+    task: Callable[..., tuple[torch.Tensor, ...]] = frequent_token,
+):
+    """Train on `task`; seconds for small models."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
-        inputs, lengths, labels = frequent_token(32, seed=seed + step)
+        inputs, lengths, labels = task(32, seed=seed + step)
         loss = model(inputs, lengths, labels).loss
         optimizer.zero_grad()
         loss.backward()

@@ -67,11 +67,13 @@ class Naive:
         i += 16 * n
         return table[i] + shifted((table[i + 1] - table[i]) * f, 19)
 
-    def norm(self, name, x):
+    def norm(self, name, x, at=()):
+        epsilon, s = self[f"{name}.epsilon"], self[f"{name}.square_shift"]
+        for index in at:
+            epsilon, s = epsilon[index], s[index]
         mean = shifted(sum(x) * self[f"{name}.mean_multiplier"], self[f"{name}.mean_shift"])
         c = [v - mean for v in x]
-        s = self[f"{name}.square_shift"]
-        squares = self.sat(sum(shifted(v * v, s) for v in c) + self[f"{name}.epsilon"])
+        squares = self.sat(sum(shifted(v * v, s) for v in c) + epsilon)
         mantissa, shift = self.power(f"{name}.root", squares)
         unit = [shifted(v * mantissa, shift + s // 2 - 17) for v in c]
         gain, bias, gs = self[f"{name}.gain"], self[f"{name}.bias"], self[f"{name}.gain_shift"]
@@ -79,11 +81,29 @@ class Naive:
 
     def classify(self, tokens):
         """Logits; a token is a list of the rows that it activates, or a list of features."""
+        return self.linear("readout.classifier", self.spikes(self.trace(tokens)))
+
+    def classify_pair(self, first, second):
+        """Logits of two documents."""
+        a, b = self.trace(first), self.trace(second)
+        shift = self["readout.matching.0.product_shift"]
+        product = [shifted(x * y, shift) for x, y in zip(a, b, strict=True)]
+        difference = [x - y for x, y in zip(a, b, strict=True)]
+        both = [self.sat(x) for x in a + b + product + difference]
+        hidden = self.linear("readout.matching.0.hidden", self.spikes(both))
+        return self.linear("readout.classifier", [max(x, 0) for x in hidden])
+
+    def spikes(self, trace):
+        gain, shift = self["readout.gain"], self["readout.gain_shift"]
+        return [self.sat(shifted(x * gain[j % len(gain)], shift)) for j, x in enumerate(trace)]
+
+    def trace(self, tokens):
+        """Centred trace of a sequence."""
         position, size = self["position"], self["tokens"]
         dim = len(position[0])
         memory = None
         segments = [tokens[i : i + size] for i in range(0, len(tokens), size)]
-        pool = [0] * len(self["readout.classifier.weight"])
+        pool = [0] * len(self["readout.centre"])
         for t, segment in enumerate(segments, 1):
             memory = self.enter(memory, len(segments), t)
             x = memory + self.stem(self.merged([self.embed(token) for token in segment], dim))
@@ -95,15 +115,14 @@ class Naive:
             means = self.mean(features) + (self.mean(memory) if memory else [])
             share = self["readout.share"][len(segments)][t]
             pool = [self.sat(p + shifted(m * share, 15)) for p, m in zip(pool, means, strict=True)]
-        gain, shift = self["readout.gain"], self["readout.gain_shift"]
-        centred = [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
-        spikes = [self.sat(shifted(p * gain[j % len(gain)], shift)) for j, p in enumerate(centred)]
-        return self.linear("readout.classifier", spikes)
+        return [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
 
     def enter(self, memory, total, t):
         identity = self["retention.identity"]
         if t == 1:
             scaled = self["retention.initial"]
+        elif "retention.norm.0.gain" in self.arrays:
+            scaled = [self.norm("retention.norm.0", row, at=(total, t - 1)) for row in memory]
         else:
             factor = self["retention.factor"][total][t - 1]
             scaled = [[shifted(v * factor, self["retention.shift"]) for v in row] for row in memory]

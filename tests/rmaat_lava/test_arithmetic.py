@@ -6,11 +6,14 @@ from math import floor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rmaat_lava.arithmetic import LIMIT, Octaves, Power, round_shift, saturate
-from rmaat_lava.scales import phi_table
+from rmaat_lava.places import Places
+from rmaat_lava.scales import WeightFormat, phi_table
+from rmaat_lava.twin import Ranges
 
 
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=1), st.integers(-10, 30))
@@ -53,3 +56,19 @@ def test_phi_table_is_elu_plus_one(e_in, e_out):
     expected = np.where(real < 0, np.exp(np.minimum(real, 0)), 1 + real)
     error = np.abs(phi_table(e_in, e_out)(x) / 2**e_out - expected)
     assert error.max() < 1.3e-4 + 1.5 * 2**-e_out + np.exp(-8)
+
+
+@pytest.mark.parametrize("width", [8, 32, 128])
+def test_norm_of_scaled_values_loses_nothing_to_a_small_factor(width):
+    """LN(f x) from x and f² in ε: off by 2.5e-4 relative (the root) and one step of the unit vector, 2^-17."""
+    factors = np.array([1, 0.3, 1 / 16, 1 / 256, 1e-3, 1e-4, 1e-6, 1e-11, 0.0])
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(200, width)))
+    ranges = Ranges()
+    ranges("x.squares", (x - x.mean(1, keepdim=True)).square().sum(1, keepdim=True))
+    norm = Places(ranges, WeightFormat()).norm(torch.nn.LayerNorm(width), "x", 18, 18, factors)
+    integers, counts = np.rint(x.numpy() * 2**18).astype(np.int64), Counter()
+    for i, factor in enumerate(factors):
+        expected = torch.nn.functional.layer_norm(x * factor, (width,)).numpy()
+        error = norm.at(i)(integers, "x", counts) / 2**18 - expected
+        assert np.abs(error).max() < 2.5e-4 * np.abs(expected).max() + np.sqrt(width) * 2**-17
+    assert not counts

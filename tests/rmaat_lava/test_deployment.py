@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lava_models import frequent_token, small_config
+from lava_models import frequent_token, in_pairs, random_model, small_config
 
 from astro_sim.errors import InputError
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
+from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat_lava import Calibration, Deployment, quantize, run
 from rmaat_lava.deployment import DESCRIPTION, PROGRAM
 from rmaat_lava.program import flatten
@@ -133,8 +134,7 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
     ("changes", "named"),
     [
         ({"mixer": "softmax", "astrocytic": False, "presynaptic": "off"}, "mixer"),
-        ({"memory_norm": "after"}, "memory_norm"),
-        ({"causal": True}, "causal"),
+        ({"causal": True}, "causal: got True.*every place"),
         ({"dim": 130, "heads": 1}, "dim / heads"),
     ],
 )
@@ -142,6 +142,20 @@ def test_unsupported_model_is_refused_with_the_reason(calibration, changes, name
     model = RMAATForSequenceClassification(small_config(**changes))
     with pytest.raises(InputError, match=named):
         quantize(model, calibration)
+
+
+def test_head_of_another_kind_is_refused_by_name(calibration):
+    with pytest.raises(InputError, match=r"'RMAATForMaskedLM', expected an RMAATForSequenceClassification or an RMAAT"):
+        quantize(RMAATForMaskedLM(small_config()), calibration)
+
+
+def test_a_pair_whose_traces_are_lost_beside_their_product_is_refused():
+    """Traces near 2^11 beside products near 2^22: 15 bits for both leave the traces 4."""
+    model = random_model(0, pairs=True)
+    model.model.blocks[-1].ffn_norm.weight.data.mul_(2**11)
+    model.model.blocks[-1].ffn_norm.bias.data.add_(2**11)
+    with pytest.raises(InputError, match=r"resolution of trace: got '\d\.\d bits', expected at least 6 bits"):
+        quantize(model, Calibration(*in_pairs(*frequent_token(8, seed=0)[:2])))
 
 
 def test_module_of_another_type_is_refused_by_name(trained, calibration):
@@ -162,17 +176,21 @@ def test_model_with_broken_weights_is_refused(trained, calibration):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    place=st.integers(0, 16),
+    place=st.integers(0, 18),
     factor=st.sampled_from([*(10.0**k for k in (-40, -20, -6, 0, 2, 4, 6, 9, 12, 20, 30, 38)), np.inf, np.nan]),
     seed=st.integers(0, 100),
+    pairs=st.booleans(),
+    memory_norm=st.sampled_from(["before", "after"]),
 )
-def test_weights_of_any_size_are_deployed_or_refused_in_one_line(place, factor, seed):
+def test_weights_of_any_size_are_deployed_or_refused_in_one_line(place, factor, seed, pairs, memory_norm):
     """One tensor of the model is multiplied; what is deployed runs, and a tensor of its own size is never refused."""
     torch.manual_seed(seed)
-    model = RMAATForSequenceClassification(small_config(dim=8, heads=2, ffn_dim=8, segment_length=8, layers=1))
+    config = small_config(dim=8, heads=2, ffn_dim=8, segment_length=8, layers=1, memory_norm=memory_norm)
+    model = (RMAATForSequencePairClassification if pairs else RMAATForSequenceClassification)(config)
     parameters = [parameter for _, parameter in model.named_parameters()]
     parameters[place % len(parameters)].data.mul_(factor)
     inputs, lengths, _ = frequent_token(4, seed=seed, shortest=8, longest=24)
+    inputs, lengths = in_pairs(inputs, lengths) if pairs else (inputs, lengths)
     try:
         deployment = quantize(model, Calibration(inputs, lengths))
     except InputError as error:
@@ -205,6 +223,21 @@ def test_calibration_data_that_the_model_cannot_read_are_refused(trained, change
     data = {"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}
     with pytest.raises(InputError, match=named):
         quantize(trained, Calibration(**(data | changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}, r"shape \(batch, 2, length\)"),
+        ({"inputs": torch.ones(4, 3, 8).long()}, r"shape \(batch, 2, length\)"),
+        ({"lengths": torch.full((4,), 8)}, "4 x 2 values from 1 to 8"),
+        ({"lengths": torch.tensor([[9, 8], [8, 8], [8, 8], [8, 8]])}, "4 x 2 values from 1 to 8"),
+    ],
+)
+def test_calibration_data_that_are_no_pairs_are_refused(changes, named):
+    data = {"inputs": torch.ones(4, 2, 8).long(), "lengths": torch.full((4, 2), 8)}
+    with pytest.raises(InputError, match=named):
+        quantize(random_model(0, pairs=True), Calibration(**(data | changes)))
 
 
 def test_model_in_training_mode_gives_the_same_program(calibration):

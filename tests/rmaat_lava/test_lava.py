@@ -9,9 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lava_models import frequent_token, small_config
+from lava_models import frequent_token, in_pairs, random_model, same_frequent_token
 
-from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, Deployment, Outputs, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
 from rmaat_lava.program import flatten
@@ -70,6 +69,7 @@ def _assert_every_probe_equal(deployment: Deployment, inputs: np.ndarray, length
     }
     assert lava.probes.keys() == numpy.probes.keys()
     assert {name.rpartition(".")[0] for name in lava.probes} == parts - (set() if deployment.program.stem else {"stem"})
+    assert ("readout.kept" in lava.probes) == (deployment.program.documents == 2)
     for name, values in numpy.probes.items():
         assert np.count_nonzero(values) or not deployment.program.memory_tokens, name
         np.testing.assert_array_equal(lava.probes[name], values, err_msg=name)
@@ -86,13 +86,14 @@ def test_every_probe_is_equal_at_every_step(deployment):
     [
         {"stem_stride": 3, "stem_layers": 2, "stem_ngrams": 3, "stem_buckets": 50, "trace_norm": True},
         {"input_kind": "levels", "stem_layers": 1, "memory_tokens": 0, "streaming": True},
-        {"stem_stride": 5, "layers": 1},
+        {"stem_stride": 5, "layers": 1, "memory_norm": "after"},
+        {"pairs": True, "memory_norm": "after"},
     ],
 )
 def test_every_probe_of_every_part_of_a_recipe_is_equal_at_every_step(changes):
-    torch.manual_seed(0)
-    model = RMAATForSequenceClassification(small_config(**changes)).eval()
-    inputs, lengths, _ = frequent_token(3, seed=12, shortest=3)
+    model = random_model(0, **changes)
+    inputs, lengths, _ = frequent_token(4, seed=12, shortest=3)
+    inputs, lengths = in_pairs(inputs, lengths) if "pairs" in changes else (inputs, lengths)
     deployment = quantize(model, Calibration(inputs, lengths))
     found = _assert_every_probe_equal(deployment, inputs.numpy(), lengths.numpy())
     expected = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
@@ -107,6 +108,14 @@ def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
 
 
 @pytest.mark.slow
+def test_pairs_are_equal_and_every_probe_of_ten_of_them(pair_deployment):
+    inputs, lengths, _ = (values.numpy() for values in same_frequent_token(40, seed=12))
+    lava, numpy = (run(pair_deployment, inputs, target, lengths=lengths) for target in ("lava", "numpy"))
+    np.testing.assert_array_equal(lava.logits, numpy.logits)
+    _assert_every_probe_equal(pair_deployment, inputs[:10], lengths[:10])
+
+
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
@@ -118,6 +127,7 @@ def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     presynaptic=st.sampled_from(["power", "linear", "off", "fitted"]),
     astrocytic=st.booleans(),
     retention=st.sampled_from(["fitted", "uniform", "off"]),
+    memory_norm=st.sampled_from(["before", "after"]),
     streaming=st.booleans(),
     trace=st.sampled_from(["mean", "retention"]),
     trace_norm=st.booleans(),
@@ -126,16 +136,17 @@ def test_every_probe_is_equal_at_every_step_of_twenty_sequences(deployment):
     stem_stride=st.integers(1, 3),
     kind=st.sampled_from(["tokens", "levels", "features", "n-grams"]),
     blown_up=st.sampled_from([1, 2**10]),
+    pairs=st.booleans(),
 )
-def test_any_supported_model_is_equal(seed, heads, head_dim, kind, blown_up, **fields):
+def test_any_supported_model_is_equal(seed, heads, head_dim, kind, blown_up, pairs, **fields):
     """Random architectures, weights and inputs, some with values that saturate."""
-    torch.manual_seed(seed)
     fields |= {"stem_ngrams": 3, "stem_buckets": 7} if kind == "n-grams" else {"input_kind": kind, "input_dim": 3}
-    model = RMAATForSequenceClassification(small_config(dim=heads * head_dim, heads=heads, ffn_dim=5, **fields))
+    model = random_model(seed, pairs, dim=heads * head_dim, heads=heads, ffn_dim=5, **fields)
     rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 3 * fields["segment_length"] + 1, 5)
-    inputs = rng.integers(0, 12, (5, lengths.max()))
-    inputs = rng.normal(size=(5, lengths.max(), 3)).astype(np.float32) if kind == "features" else inputs
+    lengths = rng.integers(1, 3 * fields["segment_length"] + 1, 6)
+    inputs = rng.integers(0, 12, (6, lengths.max()))
+    inputs = rng.normal(size=(6, lengths.max(), 3)).astype(np.float32) if kind == "features" else inputs
+    inputs, lengths = in_pairs(inputs, lengths) if pairs else (inputs, lengths)
     deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
     first, *others = deployment.program.layers
     value = dataclasses.replace(first.write.value, multiplier=first.write.value.multiplier * blown_up)

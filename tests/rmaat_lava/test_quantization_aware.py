@@ -3,11 +3,12 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
-from lava_models import frequent_token
+from lava_models import frequent_token, in_pairs, random_model
 
-from rmaat_lava import QuantizationAware, WeightFormat, quantize, run
+from rmaat_lava import Calibration, QuantizationAware, WeightFormat, quantize, run
 
 
 def _integer_logits(model, calibration, inputs, lengths, **options):
@@ -23,6 +24,21 @@ def test_twin_predicts_the_integers(trained, calibration):
         real = trained(inputs, lengths).logits.numpy()
         rounded = QuantizationAware(trained, calibration)(inputs, lengths).logits.numpy()
     integers = _integer_logits(trained, calibration, inputs, lengths)
+    assert np.sqrt(((rounded - integers) ** 2).mean()) < 0.4 * np.sqrt(((real - integers) ** 2).mean())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"memory_norm": "after"}, {"pairs": True}, {"pairs": True, "memory_tokens": 0, "stem_stride": 2}]
+)
+def test_twin_of_other_forms_predicts_the_integers(changes):
+    model = random_model(2, **changes)
+    inputs, lengths, _ = frequent_token(64, seed=23)
+    inputs, lengths = in_pairs(inputs, lengths) if "pairs" in changes else (inputs, lengths)
+    calibration = Calibration(inputs, lengths)
+    with torch.no_grad():
+        real = model(inputs, lengths).logits.numpy()
+        rounded = QuantizationAware(model, calibration)(inputs, lengths).logits.numpy()
+    integers = _integer_logits(model, calibration, inputs, lengths)
     assert np.sqrt(((rounded - integers) ** 2).mean()) < 0.4 * np.sqrt(((real - integers) ** 2).mean())
 
 

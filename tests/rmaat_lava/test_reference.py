@@ -9,21 +9,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lava_models import frequent_token, small_config
+from lava_models import frequent_token, in_pairs, random_model, same_frequent_token
 from lava_naive import Naive
 
-from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, WeightFormat, quantize, reference, run, twin
 from rmaat_lava.inputs import active_rows, prepare
 from rmaat_lava.program import flatten
-
-
-def _random_model(seed: int, **changes: object) -> RMAATForSequenceClassification:
-    torch.manual_seed(seed)
-    model = RMAATForSequenceClassification(small_config(**changes))
-    for parameter in model.parameters():  # biases and gains that are not at their initial 0 and 1
-        parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    return model.eval()
+from rmaat_lava.resources import count
 
 
 def test_twin_is_the_model(trained):
@@ -54,6 +46,7 @@ KINDS = {
     presynaptic=st.sampled_from(["power", "linear", "off", "fitted"]),
     astrocytic=st.booleans(),
     retention=st.sampled_from(["fitted", "uniform", "off"]),
+    memory_norm=st.sampled_from(["before", "after"]),
     streaming=st.booleans(),
     trace=st.sampled_from(["mean", "retention"]),
     trace_norm=st.booleans(),
@@ -63,22 +56,31 @@ KINDS = {
     per_channel=st.booleans(),
     bits=st.sampled_from([3, 5, 8]),
     kind=st.sampled_from(sorted(KINDS)),
+    pairs=st.booleans(),
 )
-def test_equals_plain_python(seed, heads, head_dim, per_channel, bits, kind, **fields):
+def test_equals_plain_python(seed, heads, head_dim, per_channel, bits, kind, pairs, **fields):
     dim = heads * head_dim
-    model = _random_model(seed, dim=dim, heads=heads, ffn_dim=5, **KINDS[kind], **fields)
+    model = random_model(seed, pairs, dim=dim, heads=heads, ffn_dim=5, **KINDS[kind], **fields)
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 3 * fields["segment_length"] + 1, 4)
     shape = (4, lengths.max(), 3) if kind == "features" else (4, lengths.max())
     inputs = rng.normal(size=shape).astype(np.float32) if kind == "features" else rng.integers(0, 12, shape)
+    inputs, lengths = in_pairs(inputs, lengths) if pairs else (inputs, lengths)
     calibration = Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths))
     deployment = quantize(model, calibration, weights=WeightFormat(bits, per_channel), max_segments=3)
     outputs = run(deployment, inputs, "numpy", lengths=lengths)
     naive = Naive(flatten(deployment.program))
-    rows, _ = prepare(deployment, inputs, lengths)
-    expected = [naive.classify(row[:n].tolist()) for row, n in zip(rows, lengths, strict=True)]
-    assert outputs.logits.tolist() == expected
+    assert outputs.logits.tolist() == _naive_logits(naive, *prepare(deployment, inputs, lengths), pairs)
     assert outputs.saturated == naive.cut
+    # counted before the calibration, from the shapes alone
+    assert count(deployment.program, bits).as_dict() == deployment.description["resources"]
+
+
+def _naive_logits(naive: Naive, rows: np.ndarray, lengths: np.ndarray, pairs: bool) -> list[list[int]]:
+    tokens = [row[:n].tolist() for row, n in zip(rows, lengths, strict=True)]
+    if pairs:
+        return [naive.classify_pair(*pair) for pair in zip(tokens[::2], tokens[1::2], strict=True)]
+    return [naive.classify(sequence) for sequence in tokens]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,20 @@ def test_equals_plain_python(seed, heads, head_dim, per_channel, bits, kind, **f
         {"streaming": True},
         {"retention": "uniform"},
         {"retention": "off"},
+        {"memory_norm": "after"},
+        {"pairs": True},
+        {"pairs": True, "memory_tokens": 0},
+        {"pairs": True, "memory_norm": "after", "stem_stride": 2},
     ],
 )
 def test_every_part_of_a_recipe_follows_the_float_model(changes):
     """The twin is the model, and the integers are off by what 8-bit weights cost."""
-    model = _random_model(5, **changes)
+    model = random_model(5, **changes)
     inputs, lengths, _ = frequent_token(64, seed=6)
+    if "pairs" in changes:
+        inputs, lengths = in_pairs(inputs, lengths)
     with torch.no_grad():
-        if model.trace_norm is not None:
+        if "trace_norm" in changes:
             model.train()(inputs, lengths)  # running statistics
             model.eval()
         real = model(inputs, lengths).logits
@@ -113,7 +121,7 @@ def test_every_part_of_a_recipe_follows_the_float_model(changes):
 
 def test_rows_of_ngrams_are_those_of_the_model():
     """An n-gram's row has the embedding that the float model gives it, segment by segment."""
-    model = _random_model(7, stem_ngrams=4, stem_buckets=50).model
+    model = random_model(7, stem_ngrams=4, stem_buckets=50).model
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 12, (5, 32)))
     rows = torch.from_numpy(active_rows(ids.numpy(), 4, 12, 50))
     with torch.no_grad():
@@ -124,7 +132,7 @@ def test_rows_of_ngrams_are_those_of_the_model():
 @pytest.mark.parametrize("factor", [2**6, 2**9, 2**12])
 def test_overflow_saturates_like_plain_python(factor):
     """Values blown up by a factor saturate in the sums of H, in the residual stream and in the norms."""
-    model = _random_model(3, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2)
+    model = random_model(3, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2)
     inputs = torch.from_numpy(np.random.default_rng(0).integers(1, 12, (3, 12)))
     lengths = torch.tensor([12, 9, 4])
     program = quantize(model, Calibration(inputs, lengths), max_segments=3).program
@@ -142,10 +150,35 @@ def test_overflow_saturates_like_plain_python(factor):
     assert any(place.endswith("weights") for place in counts)
 
 
-@pytest.mark.parametrize("changes", [{"stem_layers": 2}, {"stem_stride": 2}, {"trace_norm": True}])
+@pytest.mark.parametrize("loud", ["product", "gain", "hidden"])
+def test_overflow_in_the_comparison_of_a_pair_saturates_like_plain_python(loud):
+    """a * b, the messages or the hidden layer, blown up 2^14 times."""
+    model = random_model(4, pairs=True, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2)
+    inputs, lengths = np.random.default_rng(0).integers(1, 12, (3, 2, 12)), np.array([[12, 9], [4, 12], [1, 6]])
+    deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
+    readout = deployment.program.readout
+    (matching,) = readout.matching
+    if loud == "gain":
+        readout = dataclasses.replace(readout, gain_shift=np.array(readout.gain_shift - 14))
+    elif loud == "product":
+        matching = dataclasses.replace(matching, product_shift=np.array(matching.product_shift - 14))
+    else:
+        hidden = dataclasses.replace(matching.hidden, shift=np.array(matching.hidden.shift - 14))
+        matching = dataclasses.replace(matching, hidden=hidden)
+    program = dataclasses.replace(deployment.program, readout=dataclasses.replace(readout, matching=(matching,)))
+    counts = Counter()
+    rows, flat = prepare(deployment, inputs, lengths)
+    logits, naive = reference.classify(program, rows, flat, counts), Naive(flatten(program))
+    assert logits.tolist() == _naive_logits(naive, rows, flat, pairs=True)
+    assert counts.total() == naive.cut > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"stem_layers": 2}, {"stem_stride": 2}, {"trace_norm": True}, {"memory_norm": "after"}]
+)
 def test_overflow_before_and_after_the_layers_saturates_like_plain_python(changes):
-    """Convolutions, merging and the gain of the trace's norm, blown up 2^14 times."""
-    model = _random_model(4, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2, **changes)
+    """Convolutions, merging and the gains of the trace's and the memory's norm, blown up 2^14 times."""
+    model = random_model(4, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2, **changes)
     inputs = torch.from_numpy(np.random.default_rng(0).integers(1, 12, (3, 12)))
     lengths = torch.tensor([12, 9, 4])
     deployment = quantize(model, Calibration(inputs, lengths), max_segments=3)
@@ -161,7 +194,10 @@ def test_overflow_before_and_after_the_layers_saturates_like_plain_python(change
     embedding = dataclasses.replace(program.embedding, merge=tuple(map(louder, program.embedding.merge)))
     readout = louder(program.readout) if "trace_norm" in changes else program.readout
     stem = tuple(map(louder, program.stem))
-    program = dataclasses.replace(program, embedding=embedding, stem=stem, readout=readout)
+    retention = program.retention
+    if "memory_norm" in changes:
+        retention = dataclasses.replace(retention, norm=tuple(map(louder, retention.norm)))
+    program = dataclasses.replace(program, embedding=embedding, stem=stem, readout=readout, retention=retention)
     counts = Counter()
     logits = reference.classify(program, inputs.numpy(), lengths.numpy(), counts)
     naive = Naive(flatten(program))
@@ -170,11 +206,36 @@ def test_overflow_before_and_after_the_layers_saturates_like_plain_python(change
     assert counts.total() == naive.cut > 0
 
 
+def test_pairs_as_lists_of_documents_are_those_of_the_padded_array():
+    """And no pair depends on the others that it runs with."""
+    model = random_model(8, pairs=True)
+    inputs, lengths = in_pairs(*frequent_token(160, seed=9)[:2])
+    deployment = quantize(model, Calibration(inputs[:16], lengths[:16]))
+    together = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    listed = [[d[:n].numpy() for d, n in zip(*pair, strict=True)] for pair in zip(inputs, lengths, strict=True)]
+    alone = [run(deployment, [pair], "numpy").logits[0] for pair in listed]
+    np.testing.assert_array_equal(together.logits, alone)
+    np.testing.assert_array_equal(together.logits, run(deployment, listed, "numpy").logits)
+    assert together.logits.shape == (80, 4)
+
+
 def test_result_does_not_depend_on_the_batch(deployment):
     inputs, lengths, _ = frequent_token(80, seed=5)
     together = run(deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
     alone = [run(deployment, [row[:n].numpy()], "numpy").logits[0] for row, n in zip(inputs, lengths, strict=True)]
     np.testing.assert_array_equal(together.logits, alone)
+
+
+def test_predictions_of_pairs_agree_with_the_float_model(trained_pairs, pair_deployment):
+    inputs, lengths, labels = same_frequent_token(300, seed=7)
+    with torch.no_grad():
+        real = trained_pairs(inputs, lengths).logits.numpy()
+    outputs = run(pair_deployment, inputs.numpy(), "numpy", lengths=lengths.numpy())
+    assert (real.argmax(1) == labels.numpy()).mean() > 0.9  # the model has learnt something to lose
+    assert (real.argmax(1) == outputs.predictions).mean() >= 0.98
+    scaled = outputs.logits * 2.0**-pair_deployment.logit_exponent
+    assert np.sqrt(((scaled - real) ** 2).mean() / (real**2).mean()) < 0.05  # as below
+    assert outputs.saturated == 0
 
 
 @pytest.mark.parametrize("per_channel", [True, False])

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lava_models import frequent_token, small_config
+from lava_models import frequent_token, in_pairs, random_model, small_config
 from rich.console import Console
 
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification
-from rmaat_lava import Calibration, WeightFormat, quantize
+from rmaat_lava import Calibration, WeightFormat, quantize, twin
 from rmaat_lava.program import time_steps
 from rmaat_lava.report import resource_tables, write_report
 from rmaat_lava.resources import ENERGY, Part, count
@@ -36,6 +36,30 @@ def test_stem_and_ngrams_are_counted():
     assert embedding.synaptic_operations == 3 * 32 + 32 * 32 and stem.synaptic_operations == 2 * 3 * 32 * 32 / 2
     assert len(found.parts) == 4 + 2 * 2 and found.places_per_token == (4 + 16) / 32
     assert time_steps(program, [32, 33]) == (2 * 3 + 2) * 20  # two layers, three segments, one phase to fill the stem
+
+
+def test_a_pairs_read_out_is_counted():
+    """dim 32, 4 labels: four messages of 64 channels to 32 hidden neurons; three states a channel."""
+    inputs, lengths, _ = frequent_token(4, seed=0)
+    one, two = (
+        quantize(random_model(0, pairs), Calibration(*(in_pairs(inputs, lengths) if pairs else (inputs, lengths))))
+        for pairs in (False, True)
+    )
+    single, pair = (count(deployment.program).parts[-1] for deployment in (one, two))
+    assert single.synapses == 64 * 4 and pair.synapses == 4 * 64 * 32 + 32 * 4
+    assert single.neurons == 64 + 4 and pair.neurons == 3 * 64 + 32 + 4
+    assert pair.widest_state == 9 and two.description["resources"]["processes"] == 7
+    assert two.description["documents"] == 2 and one.description["documents"] == 1
+
+
+def test_norm_of_the_memory_is_counted():
+    inputs, lengths, _ = frequent_token(4, seed=0)
+    before, after = (
+        count(quantize(random_model(0, memory_norm=order), Calibration(inputs, lengths)).program).parts[1]
+        for order in ("before", "after")
+    )
+    assert before.name == after.name == "retention" and after.neurons == before.neurons + 32 + 2
+    assert after.neuron_updates - before.neuron_updates == 32 * 4 // 32  # four memory tokens every 32
 
 
 def test_synaptic_operations_of_a_layer(deployment):
@@ -110,10 +134,12 @@ def test_cores_are_the_limits_of_neurons_and_memory():
     ("changes", "named"),
     [({"segment_length": 800}, "state"), ({"dim": 128, "layers": 40, "ffn_dim": 2048}, "neuro-cores")],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(changes, named):
+def test_what_does_not_fit_is_refused_with_the_reason_before_the_model_runs(changes, named, monkeypatch):
     torch.manual_seed(0)
     model = RMAATForSequenceClassification(small_config(**changes))
     inputs, lengths, _ = frequent_token(2, seed=0)
+    monkeypatch.setattr(model.model, "embed", lambda *_: pytest.fail("the model was run"))
+    monkeypatch.setattr(twin, "logits", lambda *_, **__: pytest.fail("the twin was run"))
     with pytest.raises(InputError, match=named):
         quantize(model, Calibration(inputs, lengths))
 

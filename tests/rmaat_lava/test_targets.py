@@ -70,6 +70,25 @@ def test_inputs_that_do_not_fit_are_refused(deployment, inputs, lengths, named):
         run(deployment, inputs, "numpy", lengths=lengths)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "named"),
+    [
+        ([], None, "no sequence"),
+        ([np.ones(5, int)], None, "pairs of documents"),
+        ([np.ones(2, int)], None, "pairs of documents"),
+        ([1, 2], None, "pairs of documents"),
+        ([[np.ones(5, int)] * 3], None, "pairs of documents"),
+        (np.ones((4, 5), int), [5, 5, 5, 5], r"pairs of documents \(pairs, 2, length\)"),
+        (np.ones((4, 2, 5), int), [5, 5, 5, 5], r"numbers of shape \(4, 2\)"),
+        (np.ones((1, 2, 5), int), [[5, 6]], "lengths: got 6"),
+        ([[np.array([1, 99]), np.array([1])]], None, "token ids"),
+    ],
+)
+def test_inputs_that_are_no_pairs_are_refused(pair_deployment, inputs, lengths, named):
+    with pytest.raises(InputError, match=named):
+        run(pair_deployment, inputs, "numpy", lengths=lengths)
+
+
 def test_list_and_padded_array_are_the_same(deployment):
     rows = [np.array([1, 2, 3, 4]), np.arange(1, 12)]
     padded = np.zeros((2, 20), int)

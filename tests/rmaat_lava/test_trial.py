@@ -11,7 +11,9 @@ import torch
 from rmaat.cli.app import main
 from rmaat.config import RMAATConfig
 from rmaat.data import listops
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.data.sequences import Sequences
+from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
+from rmaat.training.evaluation import to_tensors
 from rmaat_lava import Deployment
 from rmaat_lava.shim import LAVA_VERSION, lava_version
 
@@ -68,6 +70,34 @@ def test_deploys_a_run(run_folder, tmp_path, deploy, target):
     np.testing.assert_array_equal(outputs["scaled_logits"], outputs["integer_logits"] * 2.0**-exponent)
     agree = outputs["float_logits"].argmax(1) == outputs["integer_logits"].argmax(1)
     assert found["predictions_agree"] == agree.mean()
+
+
+def test_deploys_a_run_of_pairs(tmp_path, deploy):
+    """As `rmaat train --task retrieval` leaves it: validation pairs of its cache calibrate, test pairs are compared."""
+    rng = np.random.default_rng(0)
+    for split, n in {"train": 2, "validation": 6, "test": 5}.items():
+        documents = [rng.integers(1, 256, rng.integers(5, 90)) for _ in range(2 * n)]
+        Sequences.from_list(documents, (np.arange(n) % 2).tolist(), 257, 2, parts=2).save(tmp_path / "data" / split)
+    torch.manual_seed(0)
+    config = RMAATConfig(vocab_size=257, dim=16, heads=2, layers=1, ffn_dim=16, segment_length=20, memory_tokens=2)
+    model = RMAATForSequencePairClassification(config)
+    model.save_pretrained(tmp_path / "run" / "checkpoint")
+    recipe = {"task": "retrieval", "data": {"folder": str(tmp_path / "data"), "max_length": 70}}
+    (tmp_path / "run" / "checkpoint" / "recipe.json").write_text(json.dumps(recipe))
+    out = tmp_path / "deploy"
+    code, printed, errors = deploy(tmp_path / "run", "--target", "numpy", "--out", out, "--sequences", 2, "--report")
+    assert code == 0, errors
+    assert "of 5 unseen pairs" in printed and "integers of 2 unseen pairs" in printed
+    outputs = np.load(out / "outputs.npz", allow_pickle=False)
+    test = Sequences.open(tmp_path / "data" / "test")
+    ids, lengths, labels = to_tensors(test, np.arange(5), 70, torch.device("cpu"))
+    with torch.no_grad():
+        real = model.eval()(ids, lengths).logits.numpy()
+    order = [int(np.abs(real - row).sum(1).argmin()) for row in outputs["float_logits"]]  # as the seed draws them
+    assert sorted(order) == list(range(5)) and outputs["labels"].tolist() == labels[order].tolist()
+    np.testing.assert_allclose(outputs["float_logits"], real[order], atol=1e-5)
+    np.testing.assert_allclose(outputs["scaled_logits"], real[order], atol=0.1 * np.abs(real).max())
+    assert Deployment.load(out / "deployment").program.documents == 2
 
 
 def _truncated(folder):

@@ -15,8 +15,10 @@ def deploy(
         Path | None, typer.Option("--data", help="Official layout or cache; else the data of its training run.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the deployment and its trial.")] = Path("runs/deploy"),
-    sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences to run on the target.")] = 8,
-    held_out: Annotated[int, typer.Option(min=1, help="Unseen sequences to compare with the float model.")] = 500,
+    sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences or pairs to run on the target.")] = 8,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Unseen sequences or pairs to compare with the float model.")
+    ] = 500,
     per_channel: Annotated[
         bool, typer.Option("--per-channel/--per-tensor", help="One weight scale a channel, or one a tensor.")
     ] = True,
@@ -45,13 +47,14 @@ def deploy(
             seed=seed,
         )
     equal = "equal to" if found["equal_to_numpy"] else "[red]different from[/]"
+    examples = "pairs" if found["documents"] == 2 else "sequences"
     console.print(
-        f"target {found['target']}: integers of {found['sequences_on_target']} unseen sequences "
+        f"target {found['target']}: integers of {found['sequences_on_target']} unseen {examples} "
         f"({found['tokens_on_target']} tokens, {found['seconds_on_target']:.1f} s) {equal} those of NumPy"
     )
     console.print(
         f"float and integer predictions agree on {found['predictions_agree']:.1%} of {found['held_out']} unseen "
-        f"sequences; accuracy {found['accuracy_float']:.1%} float, {found['accuracy_integer']:.1%} integer; "
+        f"{examples}; accuracy {found['accuracy_float']:.1%} float, {found['accuracy_integer']:.1%} integer; "
         f"{found['saturated']} values saturated"
     )
     total = found["resources"]["total"]

@@ -75,11 +75,12 @@ class Classifier(AbstractProcess):
     ----------
     program : Program
     inputs : list of int64 arrays
-        Rows that the tokens activate (length, active) or feature messages (length, features), one a sequence.
+        Rows that the tokens activate (length, active) or feature messages (length, features), one a sequence; the
+        documents of a pair are neighbours.
 
     Attributes
     ----------
-    memory, pool, logits, layer_0_weights, layer_0_activity, ..., embedding_features, stem_features : Var
+    memory, pool, kept, logits, layer_0_weights, layer_0_activity, ..., embedding_features, stem_features : Var
         Every state of every part; any of them can be probed with a Lava Monitor.
     """
 
@@ -100,6 +101,8 @@ class Classifier(AbstractProcess):
                 named[f"layers.{i}.{name}"] = getattr(self.vars, f"layer_{i}_{name}")
         if self.proc_params["program"].stem:
             named["stem.features"] = self.vars.stem_features
+        if self.proc_params["program"].documents == 2:
+            named["readout.kept"] = self.vars.kept
         return named
 
     def saturated(self) -> int:
@@ -117,8 +120,9 @@ def _states(program: Program, sequences: int) -> dict[str, tuple[int, ...]]:
         | stem
         | {
             "memory": (max(program.memory_tokens, 1), program.dim),
-            "pool": (len(program.readout.classifier.weight),),
-            "logits": (sequences, program.labels),
+            "pool": (program.trace_width,),
+            "kept": (program.trace_width,),
+            "logits": (sequences // program.documents, program.labels),
             "embedding_features": (program.dim,),
             "embedding_saturated": (1,),
             "retention_saturated": (1,),
@@ -157,7 +161,7 @@ class SubClassifier(AbstractSubProcessModel):
         source.connect(self.readout.x_in)
         process.vars.embedding_features.alias(self.embedding.vars.features)
         process.vars.memory.alias(self.retention.vars.memory)
-        process.vars.pool.alias(self.readout.vars.pool)
-        process.vars.logits.alias(self.readout.vars.logits)
+        for name in ("pool", "kept", "logits"):
+            getattr(process.vars, name).alias(getattr(self.readout.vars, name))
         for part in ("embedding", "retention", "readout"):
             getattr(process.vars, f"{part}_saturated").alias(getattr(self, part).vars.saturated)

@@ -126,6 +126,8 @@ class PyMemoryRetention(ProgramModel):
         retention = self.program.retention
         if t == 1:
             scaled = retention.initial[place]
+        elif retention.norm:
+            scaled = retention.norm[0].at(total, t - 1)(memory, "norm", self.counts)
         else:
             scaled = round_shift(memory * retention.factor[total, t - 1], retention.shift)
         return saturate(scaled + retention.identity[place], "memory", self.counts)

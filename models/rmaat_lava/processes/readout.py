@@ -1,4 +1,4 @@
-"""Where the classes are decided: tokens and memory pooled over the segments, then a linear classifier."""
+"""Where the classes are decided: tokens and memory pooled over the segments, a pair's compared, then a classifier."""
 
 import numpy as np
 from lava.magma.core.decorator import implements, requires, tag
@@ -16,13 +16,17 @@ from rmaat_lava.program import Program
 
 
 class ReadOut(AbstractProcess):
-    """Pools tokens and memory over the segments and classifies at the end of each sequence."""
+    """Pools tokens and memory over the segments and classifies at the end of each sequence.
+
+    Of pairs, it keeps the pool of the first document and classifies at the end of the second.
+    """
 
     def __init__(self, program: Program, sequences: int, **kwargs: object) -> None:
         super().__init__(program=program, **kwargs)
         self.x_in = InPort(shape=(HEADER + program.dim,))
-        self.pool = Var(shape=(len(program.readout.classifier.weight),), init=0)
-        self.logits = Var(shape=(sequences, program.labels), init=0)
+        self.pool = Var(shape=(program.trace_width,), init=0)
+        self.kept = Var(shape=(program.trace_width,), init=0)
+        self.logits = Var(shape=(sequences // program.documents, program.labels), init=0)
         self.saturated = Var(shape=(1,), init=0)
 
 
@@ -32,6 +36,7 @@ class ReadOut(AbstractProcess):
 class PyReadOut(ProgramModel):
     x_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int64)
     pool: np.ndarray = LavaPyType(np.ndarray, np.int64)
+    kept: np.ndarray = LavaPyType(np.ndarray, np.int64)
     logits: np.ndarray = LavaPyType(np.ndarray, np.int64)
     saturated: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
@@ -59,7 +64,7 @@ class PyReadOut(ProgramModel):
         self.count()
 
     def end_segment(self, t: int, total: int) -> None:
-        """Add the segment's means to the pool; after the last segment, classify."""
+        """Add the segment's means to the pool; the last segment ends the sequence."""
         part = self.program.readout
         means = [self.mean(kind) for kind in range(2 if self.first else 1)]
         if t == 1:
@@ -67,10 +72,25 @@ class PyReadOut(ProgramModel):
         added = round_shift(np.concatenate(means) * part.share[total, t], MULTIPLIER_BITS)
         self.pool[:] = saturate(self.pool + added, "pool", self.counts)
         if t == total:
-            features = multiply_shift(self.pool - part.centre, part.gain, part.gain_shift)
-            spikes = saturate(features, "features", self.counts)
-            self.logits[self.sequence] = self.dense(part.classifier, spikes, "logits")
+            example, document = divmod(self.sequence, self.program.documents)
             self.sequence += 1
+            if document == self.program.documents - 1:
+                self.logits[example] = self.classify()
+            else:
+                self.kept[:] = self.pool
+
+    def classify(self) -> Integers:
+        """Logits (labels,) from the pool, of a pair from both."""
+        part = self.program.readout
+        trace = self.pool - part.centre
+        for matching in part.matching:
+            a, b = self.kept - part.centre, trace
+            product = round_shift(a * b, matching.product_shift)
+            trace = saturate(np.concatenate([a, b, product, a - b]), "matching", self.counts)
+        spikes = saturate(multiply_shift(trace, part.gain, part.gain_shift), "features", self.counts)
+        for matching in part.matching:
+            spikes = np.maximum(self.dense(matching.hidden, spikes, "hidden"), 0)
+        return self.dense(part.classifier, spikes, "logits")
 
     def mean(self, kind: int) -> Integers:
         """Mean of the tokens (0) or of the memory (1) of the segment, (dim,)."""

@@ -48,7 +48,7 @@ class PyRamp(PyLoihiProcessModel):
 
     def run_spk(self):
         if self.time_step == self.proc_params["fail_at"]:
-            raise ZeroDivisionError("the ramp broke")
+            raise ZeroDivisionError(f"the ramp broke at {time.monotonic()}")
         time.sleep(self.proc_params["sleep"])
         self.s_out.send(np.full(3, self.time_step, dtype=np.int64))
 

@@ -1,0 +1,101 @@
+"""The read-out in integers: a trace normalised and classified, or the traces of a pair compared and classified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from rmaat.heads import RMAATForSequencePairClassification
+from rmaat_lava.arithmetic import MULTIPLIER_BITS, Power
+from rmaat_lava.program import Matching, ReadOut
+from rmaat_lava.scales import FINEST, MESSAGE, STATE, as_numpy, fit, multipliers, whole
+from rmaat_lava.twin import compared_weight
+
+if TYPE_CHECKING:
+    from rmaat.heads import RMAATForSequenceClassification
+    from rmaat_lava.calibration import Classifier
+    from rmaat_lava.places import Places
+
+
+def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
+    """The read-out for these ranges; the exponents of its places are added to `places`.
+
+    Parameters
+    ----------
+    places : Places
+    model : RMAATForSequenceClassification or RMAATForSequencePairClassification
+    shares : array of shape (max_segments, max_segments)
+        Row T - 1, column t - 1: how much segment t of T counts in the trace.
+
+    Raises
+    ------
+    InputError
+        If the traces of a pair are lost beside their product.
+    """
+    last = places.exponents[f"layers.{model.config.layers}.x"]
+    summand = min(fit(places.ranges["sum"], STATE), last)
+    decision = _pair(places, model) if isinstance(model, RMAATForSequencePairClassification) else _single(places, model)
+    return ReadOut(
+        sum_shift=whole(last - summand),
+        reciprocal=Power.of(-1.0),
+        mean_shift=whole(summand - places.exponents["trace"]),
+        share=whole(np.pad(shares, ((1, 0), (1, 0))) * 2**MULTIPLIER_BITS),
+        **decision,
+    )
+
+
+def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, Any]:
+    """Normalisation and classifier of a trace."""
+    weight, bias, centre, gain = _trace(model)
+    pool = places.exponents["trace"] = fit(places.ranges["mean"], STATE)
+    message = places.message("features", {"classifier": weight}, pool if model.trace_norm is None else FINEST)
+    multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
+    out = fit(places.ranges["classifier"], STATE)
+    return {
+        "centre": whole(centre * 2.0**pool),
+        "gain": multiplier,
+        "gain_shift": shift,
+        "matching": (),
+        "classifier": places.linear("classifier", weight, bias, message, out),
+    }
+
+
+def _trace(model: RMAATForSequenceClassification) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+    """The classifier's weight and bias, and what its features are: gain times (trace minus centre).
+
+    Without memory both halves of the trace are the mean of the tokens, and their weights are added.
+    """
+    dim, norm = model.config.dim, cast(Any, model.trace_norm)
+    weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
+    centre, deviation = weight.new_zeros(2 * dim), weight.new_ones(2 * dim)
+    if norm is not None:
+        centre, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
+    if not model.config.memory_tokens:
+        (a, b), (mean, other), (sd, other_sd) = (x.split(dim, dim=-1) for x in (weight, centre, deviation))
+        weight, bias = a + b * (sd / other_sd), bias + b @ ((mean - other) / other_sd)
+        centre, deviation = mean, sd
+    gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
+    return weight, bias, as_numpy(centre), gain
+
+
+def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str, Any]:
+    """The two layers that compare the traces a and b; a * b has to fit where a and b do."""
+    head: Any = model.classifier
+    first, last, ranges = head[0], head[2], places.ranges
+    weight = compared_weight(model).detach()
+    largest = max(ranges["features"], ranges["trace"] ** 2)
+    pool = places.exponents["trace"] = fit(max(ranges["mean"], largest), STATE)
+    message = places.message("features", {"hidden": weight}, fit(largest, MESSAGE, pool))
+    places.check_resolution("trace", message)
+    multiplier, shift = multipliers(np.array([2.0 ** (message - pool)]))
+    hidden = places.message("hidden", {"classifier": last.weight})
+    matching = Matching(whole(pool), places.linear("hidden", weight, first.bias, message, hidden))
+    return {
+        "centre": np.zeros(weight.shape[1] // 4, np.int64),
+        "gain": multiplier,
+        "gain_shift": shift,
+        "matching": (matching,),
+        "classifier": places.linear("classifier", last.weight, last.bias, hidden, fit(ranges["classifier"], STATE)),
+    }
