@@ -83,19 +83,22 @@ class Shows:
 
 
 def glyph(character: str, side: int) -> Mask:
-    """A character drawn in bold on a sheet of ``side × side`` pixels, 0.85 of it high, shape (side, side)."""
+    """A character drawn in bold in the middle of ``side × side`` pixels, 0.85 of them long, shape (side, side)."""
     from matplotlib.font_manager import FontProperties, findfont
     from PIL import Image, ImageDraw, ImageFont
 
-    file, size = findfont(FontProperties(family="DejaVu Sans", weight="bold")), float(side)
-    left, top, right, bottom = ImageFont.truetype(file, size).getbbox(character)
-    if right <= left or bottom <= top:
+    font = ImageFont.truetype(findfont(FontProperties(family="DejaVu Sans", weight="bold")), 200)
+    drawn = Image.new("L", (800, 800))
+    ImageDraw.Draw(drawn).text((400, 400), character, 255, font, anchor="mm")
+    box = drawn.getbbox()
+    if box is None:
         raise InputError("pattern", character, "a character that leaves a mark")
-    font = ImageFont.truetype(file, size * 0.85 * side / max(bottom - top, right - left))
-    left, top, right, bottom = font.getbbox(character)
-    image = Image.new("L", (side, side))
-    ImageDraw.Draw(image).text(((side - left - right) / 2, (side - top - bottom) / 2), character, 255, font)
-    return np.asarray(image) > 127
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = round(0.85 * side) / max(width, height)
+    mark = drawn.crop(box).resize((max(1, round(scale * width)), max(1, round(scale * height))))
+    sheet = Image.new("L", (side, side))
+    sheet.paste(mark, ((side - mark.width) // 2, (side - mark.height) // 2))
+    return np.asarray(sheet) > 127
 
 
 def _mask(character: str, side: int, patterns: Mapping[str, ArrayLike] | None) -> Mask:
