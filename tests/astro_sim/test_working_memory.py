@@ -69,7 +69,7 @@ def scipy_spikes(current: float, stop: float = 0.3) -> np.ndarray:
 
 @pytest.mark.parametrize("current", [8.0, 25.0])
 def test_the_neuron_fires_as_scipy_says(current: float) -> None:
-    """Intervals once settled: Euler is off by below 8 % at 0.1 ms, and by the first order of the step (slope 1 ± 0.2)."""
+    """Intervals once settled: Euler is off by below 8 % at 0.1 ms, in the first order of the step (slope 1 ± 0.2)."""
     exact = np.diff(scipy_spikes(current))[-5:].mean()
     steps = np.array([1e-4, 5e-5, 2.5e-5])
     errors = [abs(np.diff(neuron_spikes(current, dt))[-20:].mean() - exact) / exact for dt in steps]
@@ -135,10 +135,9 @@ def driven_and_coincident(recording: xr.Dataset, stop: float) -> tuple[np.ndarra
 
 def test_the_astrocytes_answer_what_the_spikes_say(small: xr.Dataset) -> None:
     """Calcium of all 25 from the recorded spikes, by SciPy: 2 % of its rise (drive and coupling are held for 1 ms)."""
-    stop = 0.6
+    stop, p = 0.6, SMALL.astrocyte
     active, _ = driven_and_coincident(small.isel(spike=small.spike_time.values < stop), stop)
     since = np.full(25, 1000)
-    p = SMALL.astrocyte
     rows, columns = np.divmod(np.arange(25), 5)
     near = np.abs(rows[:, None] - rows) + np.abs(columns[:, None] - columns) == 1
     laplace = near - np.diag(near.sum(axis=1))
@@ -156,9 +155,7 @@ def test_the_astrocytes_answer_what_the_spikes_say(small: xr.Dataset) -> None:
         y = solve_ivp(flow, (0, 1e-3), y, "RK45", rtol=1e-8, atol=1e-10, args=(since <= 60,)).y[:, -1]
         since = np.where(now, 1, since + 1)
     calcium = small.calcium.sel(time=stop, method="nearest").values
-    driven = SMALL.zones()[:, :, None]
     assert y[:25].max() > 0.15 and (y[:25] > 0.15).sum() < 25
-    assert driven.shape[0] == 25
     assert calcium == pytest.approx(y[:25], abs=0.02 * (y[:25].max() - p.C_0))
 
 
@@ -218,6 +215,53 @@ def test_recall_is_the_mean_of_both_shares() -> None:
     assert recall_correlation(made_up(half, pattern), threshold=5).item() == 0.5
     with pytest.raises(InputError, match=r"^window: "):
         recall_correlation(made_up(pattern, pattern), window=1.5)
+
+
+def test_the_window_is_that_of_the_calcium(small: xr.Dataset) -> None:
+    """Median over the astrocytes half of whose neurons the block covers, as read from the recording by hand."""
+    driven = BLOCK.ravel()[SMALL.zones()].sum(axis=1) >= 8
+    up = small.calcium.values[:, driven] > 0.15
+    first = [small.time.values[row][0] - 0.05 for row in up.T if row.any()]
+    window = memory_window(small)
+    assert driven.sum() == 8 and 4 <= len(first) < 8  # the four that see nothing else, at least
+    assert window.opened.item() == len(first) / 8 and window.opens.item() == pytest.approx(np.median(first))
+    assert np.isnan(window.closes.item())  # still up at the end
+    quiet = small.assign(calcium=small.calcium * 0)
+    assert memory_window(quiet).opened.item() == 0 and np.isnan(memory_window(quiet).opens.item())
+    falling = small.assign(calcium=small.calcium.where(small.time < 0.7, 0))
+    assert memory_window(falling).closes.item() == pytest.approx(0.65)
+
+
+@pytest.mark.slow
+def test_learned_patterns_are_recalled_above_nine_tenths() -> None:
+    """The claim, at full size: the mean correlation of four digits exceeds 0.9, from cues that are 0.2 away.
+
+    Published: 0.916, 0.941, 0.909, 0.877, mean 0.911; here 0.919 to 0.933 over five seeds. Without enhancement, or
+    without learning, what is left is the cue less its isolated pixels, 0.830 to 0.838.
+    """
+    whole, *controls = (recall_correlation(simulate_working_memory(model)) for model in WORKING_MEMORY.values())
+    learned = whole.values[whole.learned.values]
+    assert whole.character.values[whole.learned.values].tolist() == list("0123")
+    assert learned.mean() > 0.9 and learned.min() > 0.877
+    for control in controls:
+        assert control.values.max() < 0.86
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cue_from", "remembered"), [(4.5, True), (6.0, False)])
+def test_memory_lasts_as_long_as_calcium(cue_from: float, remembered: bool) -> None:
+    """4.0 s after a pattern began it is recalled; 5.5 s after, calcium is down and the cue stays as it is.
+
+    Calcium opens as after 200 ms of drive in one cell (0.34 s) and closes a little later than there (4.27 s), because
+    glutamate outlasts the pattern and the neighbours are driven too.
+    """
+    model = WorkingMemoryModel(learned="3", cued="3", stimulus=StimulusParameters(cue_from=cue_from))
+    recording = simulate_working_memory(model, duration=cue_from + 0.3)
+    recalled, window = recall_correlation(recording).item(), memory_window(recording)
+    assert recalled > 0.9 if remembered else recalled < 0.86
+    assert window.opens.item() == pytest.approx(0.34, abs=0.06) and window.opened.item() == 1
+    if not remembered:
+        assert window.closes.item() == pytest.approx(4.4, abs=0.2)
 
 
 @pytest.mark.parametrize(
