@@ -1,6 +1,8 @@
 """Working memory: its neuron against SciPy, its astrocytes against a recount from spikes, its recall with controls."""
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import brian2 as b2
 import numpy as np
@@ -14,6 +16,8 @@ from astro_sim.memory_task import Shows, StimulusParameters, glyph
 from astro_sim.presets import WORKING_MEMORY
 from astro_sim.recall import spike_counts
 from astro_sim.working_memory_model import MemoryParameters
+
+PUBLISHED = tomllib.loads((Path(__file__).parents[1] / "oracles" / "biophysics.toml").read_text())["working_memory"]
 
 # 16 x 16 neurons under 5 x 5 astrocytes that look at one block of 8 x 8, and later at it again
 BLOCK = np.pad(np.ones((8, 8), dtype=bool), ((2, 6), (2, 6)))
@@ -236,13 +240,16 @@ def test_the_window_is_that_of_the_calcium(small: xr.Dataset) -> None:
 def test_learned_patterns_are_recalled_above_nine_tenths() -> None:
     """The claim, at full size: the mean correlation of four digits exceeds 0.9, from cues that are 0.2 away.
 
-    Published: 0.916, 0.941, 0.909, 0.877, mean 0.911; here 0.919 to 0.933 over five seeds. Without enhancement, or
-    without learning, what is left is the cue less its isolated pixels, 0.830 to 0.838.
+    The published mean is 0.911; here it is 0.919 to 0.933 over five seeds, so within 0.03, and no digit is below the
+    worst published one. Without enhancement, or without learning, what is left is the cue less its isolated pixels,
+    0.830 to 0.838.
     """
     whole, *controls = (recall_correlation(simulate_working_memory(model)) for model in WORKING_MEMORY.values())
     learned = whole.values[whole.learned.values]
     assert whole.character.values[whole.learned.values].tolist() == list("0123")
-    assert learned.mean() > 0.9 and learned.min() > 0.877
+    published = PUBLISHED["recall_correlation"]
+    assert learned.mean() > 0.9 and learned.mean() == pytest.approx(np.mean(published), abs=0.03)
+    assert learned.min() > min(published)
     for control in controls:
         assert control.values.max() < 0.86
 
