@@ -90,8 +90,9 @@ def memory_window(recording: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         Dimension ``show``, one for each learned pattern, with its ``character``: ``opens`` and ``closes``, seconds from
-        the start of the show, medians over those astrocytes that open; found between recorded rows. ``closes`` is nan
-        if calcium stays up to the end. ``opened``: the share of the astrocytes that open.
+        the start of the show, medians over those astrocytes that open, at the recorded rows: 0 where calcium is still
+        up from an earlier pattern, ``closes`` nan where it stays up to the end (later cues drive it again).
+        ``opened``: the share of the astrocytes that open.
     """
     model = WorkingMemoryModel.from_json(recording.attrs["parameters"])
     shows = np.flatnonzero(recording.is_cue.values == 0)
