@@ -20,12 +20,15 @@ _MODULES = {
     "SelfRepairModel": "self_repair",
     "SynapseParameters": "synapse",
     "TripartiteModel": "tripartite_model",
+    "WorkingMemoryModel": "working_memory_model",
     "default_protocol": "macro",
     "energy": "lyapunov",
     "energy_rate": "lyapunov",
     "green_length": "theory",
     "increment_ratio": "theory",
     "load_recording": "recording",
+    "memory_window": "recall",
+    "recall_correlation": "recall",
     "save_recording": "recording",
     "simulate_li_rinzel": "li_rinzel",
     "simulate_macro": "macro",
@@ -33,6 +36,7 @@ _MODULES = {
     "simulate_ring": "gap_junctions",
     "simulate_self_repair": "self_repair",
     "simulate_tripartite": "tripartite",
+    "simulate_working_memory": "working_memory",
 }
 
 __all__ = sorted(_MODULES)

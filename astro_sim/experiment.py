@@ -19,8 +19,8 @@ from astro_sim.micro_recording import check_times
 from astro_sim.settings import arguments, override, unit_in
 
 FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
-PYTHON_ONLY = ("initial", "synapse", "astrocyte", "gliotransmission")  # states and parameter sets
-MODELS = ("macro", "tripartite", "ring", "network", "self-repair")
+PYTHON_ONLY = ("initial", "patterns", "synapse", "astrocyte", "gliotransmission")  # arrays and parameter sets
+MODELS = ("macro", "tripartite", "ring", "network", "self-repair", "working-memory")
 MACRO_PRESETS: dict[str, dict[str, str]] = {
     "demo": {},
     "equal-distances": {"border": "periodic", "amplitude": "1,1,1"},
@@ -35,6 +35,7 @@ MICRO = {
     "ring": ("gap_junctions", "simulate_ring"),
     "network": ("network", "simulate_network"),
     "self-repair": ("self_repair", "simulate_self_repair"),
+    "working-memory": ("working_memory", "simulate_working_memory"),
 }
 
 

@@ -20,7 +20,7 @@ from astro_sim.gap_junctions import JUNCTION_EQUATIONS
 from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, RELEASE_EVENT, RELEASE_THRESHOLD
 from astro_sim.layout import Layout
 from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
-from astro_sim.network_activity import Activity, activity_template
+from astro_sim.network_activity import RELEASES, SPIKES, Activity, activity_template
 from astro_sim.network_model import NetworkModel
 from astro_sim.neurons import NEURON_EQUATIONS
 from astro_sim.recorder import recorder, recording_of
@@ -33,6 +33,8 @@ RECORDED = (
     Variable("Y_S", "neurotransmitter", "umol/l", "mean neurotransmitter of the astrocyte's synapses"),
     Variable("Gamma_S", "bound_presynaptic", "1", "fraction of presynaptic receptors bound by gliotransmitter"),
 )
+
+RATES = {"rate_excitatory": "the excitatory neurons", "rate_inhibitory": "the inhibitory neurons"}
 
 # From this number of neurons on, a compiler pays for itself in any run.
 COMPILED_FROM = 1000
@@ -114,7 +116,7 @@ def simulate_network(
         dt_s=dt,
         astrocyte_dt_s=astrocyte_dt,
         backend=backend,
-    ).assign(activity_template())
+    ).assign(activity_template(RATES, (SPIKES, RELEASES)))
     structure, path = ("network", model.n_neurons, model.n_astrocytes), Path(out) if out is not None else None
     with recorder(template, path) as rows, brian_target(backend, steps, seed, *structure):
         fast, slow = b2.Clock(dt * second), b2.Clock(astrocyte_dt * second)
@@ -183,7 +185,9 @@ def simulate_network(
             astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow, name="junctions"
         )
         junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
-        activity = Activity(model, neurons, astrocytes, record_dt, rows)
+        bounds = ((0, model.n_excitatory), (model.n_excitatory, model.n_neurons))
+        populations = dict(zip(RATES, bounds, strict=True))
+        activity = Activity({SPIKES: neurons, RELEASES: astrocytes}, populations, record_dt, rows)
         recorded = Rows([(astrocytes, RECORDED)], record_dt, rows, activity.since)
         network = b2.Network(neurons, astrocytes, *parts, pool, junctions, *recorded.objects, *activity.monitors)
         network.schedule = SCHEDULE

@@ -12,6 +12,7 @@ from astro_sim.neurons import NeuronParameters
 from astro_sim.self_repair import SelfRepairModel
 from astro_sim.synapse import SynapseParameters
 from astro_sim.tripartite_model import TripartiteModel
+from astro_sim.working_memory_model import MemoryParameters, WorkingMemoryModel
 
 # A synapse without facilitation: u_S is forgotten between any two spikes.
 FORGOTTEN = 1e6
@@ -71,6 +72,13 @@ NETWORK = {
 # The run with ten synapses a neuron, and the same astrocyte where none falls silent
 SELF_REPAIR = {"wade-2012": SelfRepairModel(), "wade-2012-healthy": SelfRepairModel(silent=0.0)}
 
+# The published run; then its controls: astrocytes that enhance nothing, and nothing learned before the cues
+WORKING_MEMORY = {
+    "gordleeva-2021": WorkingMemoryModel(),
+    "gordleeva-2021-not-enhanced": WorkingMemoryModel(memory=MemoryParameters(eta=0.0)),
+    "gordleeva-2021-not-learned": WorkingMemoryModel(learned=""),
+}
+
 LI_RINZEL = {"nest-astrocyte_lr_1994": LiRinzelModel()}
 
 # model, preset name, model object
@@ -79,5 +87,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ring": RING,
     "network": NETWORK,
     "self-repair": SELF_REPAIR,
+    "working-memory": WORKING_MEMORY,
     "li-rinzel": LI_RINZEL,
 }

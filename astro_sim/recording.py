@@ -14,6 +14,7 @@ REQUIRED: dict[str, dict[str, tuple[str, ...]]] = {
     "ring": {"calcium": ("time", "astrocyte")},
     "network": {"calcium": ("time", "astrocyte")},
     "self-repair": {"calcium": ("time", "astrocyte")},
+    "working-memory": {"calcium": ("time", "astrocyte")},
     "li-rinzel": {"calcium": ("time", "astrocyte")},
     "plasticity": {"calcium": ("time", "synapse")},
 }

@@ -66,6 +66,10 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--model", "ring", "--set", "dt=1", "--set", "record_dt=1"], "dt"),
         (["--model", "network", "--set", "dt=100ms"], "dt"),
         *((["--model", model, "--set", "dt=10s"], "dt: got 10.0") for model in MODELS),
+        (["--model", "working-memory", "--set", "astrocyte_dt=20ms"], "astrocyte_dt"),
+        (["--model", "working-memory", "--set", "patterns=1"], "patterns"),
+        (["--model", "working-memory", "--set", "learned=0123456789"], "cue_from"),
+        (["--model", "working-memory", "--set", "cue_noise=2"], "cue_noise"),
         (["--model", "network", "--set", "astrocyte_dt=2s", "--set", "record_dt=2s"], "astrocyte_dt"),
         (["--set", "tau_n"], "--set"),
         (["--preset", "absent"], "demo"),
@@ -119,6 +123,12 @@ MICRO_RUNS = {
         ["n_excitatory=80", "n_inhibitory=20", "n_astrocytes=16", "duration=100 ms"],
         ("time", "astrocyte"),
         (2, 16),
+    ),
+    "working-memory": (
+        "gordleeva-2021",
+        ["astrocytes_a_side=5", "learned=T", "learn_from=10 ms", "duration=100 ms"],
+        ("time", "astrocyte"),
+        (3, 25),
     ),
 }
 

@@ -23,6 +23,7 @@ RUNS = {
         "duration": "200 ms",
         "record_dt": "10 ms",
     },
+    "working-memory": {"astrocytes_a_side": "5", "learned": "T", "learn_from": "10 ms", "duration": "100 ms"},
 }
 
 

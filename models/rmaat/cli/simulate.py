@@ -18,7 +18,9 @@ UNUSED = ("pylab", "matplotlib", "pytest", "distributed", "dask.array")
 
 
 def simulate(
-    model: Annotated[str, typer.Option(help="macro, tripartite, ring, network or self-repair.")] = "macro",
+    model: Annotated[
+        str, typer.Option(help="macro, tripartite, ring, network, self-repair or working-memory.")
+    ] = "macro",
     preset: Annotated[str | None, typer.Option(help="Named parameters; a wrong name lists them.")] = None,
     settings: Annotated[
         list[str] | None,

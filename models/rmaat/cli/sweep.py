@@ -18,7 +18,9 @@ def sweep(
         ),
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Number of Latin-hypercube samples; without it, a grid.")] = None,
-    model: Annotated[str, typer.Option(help="macro, tripartite, ring, network or self-repair.")] = "macro",
+    model: Annotated[
+        str, typer.Option(help="macro, tripartite, ring, network, self-repair or working-memory.")
+    ] = "macro",
     preset: Annotated[str | None, typer.Option(help="Named parameters of all simulations.")] = None,
     settings: Annotated[
         list[str] | None,
