@@ -65,7 +65,8 @@ def compare(deployment: Deployment, data: Sequences, max_length: int | None = No
 def probes(deployment: Deployment, data: Sequences) -> dict[str, Any]:
     """Every state that a Monitor can show, at every time step, on Lava and as NumPy works it out."""
     inputs, lengths = data.padded(np.arange(len(data)))
-    lava, numpy = (run(deployment, inputs, target, lengths=lengths, probe=True).probes for target in ("lava", "numpy"))
+    arguments = {"lengths": lengths, "probe": True, "time_limit": 3600.0}  # Monitors hold every state of every step
+    lava, numpy = (run(deployment, inputs, target, **arguments).probes for target in ("lava", "numpy"))
     different = [name for name in lava if not np.array_equal(lava[name], numpy[name])]
     return {
         "sequences": len(lengths),
