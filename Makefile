@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-BENCHMARKS := amrb bridge data macro model networks streaming
+BENCHMARKS := amrb bridge data macro model networks streaming working_memory
 
 .PHONY: help demo test test-slow lint install bench clean
 
