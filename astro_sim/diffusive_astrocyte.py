@@ -45,9 +45,14 @@ class DiffusiveAstrocyteParameters(Constants):
 
     @property
     def calcium_rate(self) -> float:
-        """Bound on the rate at which calcium returns [1/s]: open stores, the pump's steepest slope, four neighbours."""
+        """Bound on the rate at which calcium, gate and IP3 return [1/s].
+
+        Calcium: open stores, the pump's steepest slope, four neighbours. Gate: at calcium c_0. IP3: degradation, neighbours.
+        """
         pump = self.v_3 * 3**1.5 / (8 * self.k_3)
-        return (self.v_1 + self.v_2) * (1 + self.c_1) + pump + self.k_1 + 8 * self.D_C
+        calcium = (self.v_1 + self.v_2) * (1 + self.c_1) + pump + self.k_1 + 8 * self.D_C
+        gate = self.a_2 * (self.d_2 * max(1.0, self.d_1 / self.d_3) + self.c_0)
+        return max(calcium, gate, 1 / self.tau_r + 8 * self.D_I)
 
 
 # J_drive, the production that neurons cause, comes from where this is used, as do C_gap and J_gap, from neighbours.

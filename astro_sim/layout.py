@@ -29,7 +29,7 @@ def sheet(size: int) -> NDArray[np.float64]:
 def nearest(points: NDArray[np.float64], size: int) -> Indices:
     """The cell of ``sheet(size)`` nearest to each point of the unit square, (points,)."""
     rows, columns = grid(size)
-    column, row = (points * (columns, rows)).astype(np.int64).T
+    column, row = np.minimum((points * (columns, rows)).astype(np.int64), (columns - 1, rows - 1)).T
     cell = row * columns + column
     cells, above = sheet(size), cell - columns  # where the last row is short, above or its last cell
     to_above, to_last = (np.square(points - cells[there]).sum(1) for there in (above, np.full_like(cell, size - 1)))

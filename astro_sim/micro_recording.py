@@ -28,9 +28,9 @@ IP3 = Variable("I", "ip3", "umol/l", "inositol 1,4,5-trisphosphate of the astroc
 GATE = Variable("h", "h", "1", "fraction of store channels not inactivated")
 
 
-def check_times(duration: float, dt: float, record_dt: float) -> None:
-    """Refuse times that are not positive, and a recording interval that is no multiple of the step."""
-    for name, value in (("duration", duration), ("dt", dt), ("record_dt", record_dt)):
+def check_times(duration: float, dt: float, record_dt: float, step: str = "dt") -> None:
+    """Refuse times that are not positive, and a recording interval that is no multiple of the step, called `step`."""
+    for name, value in (("duration", duration), (step, dt), ("record_dt", record_dt)):
         if not (np.isfinite(value) and value > 0):
             raise InputError(name, value, "a positive time in seconds")
     if record_dt < dt or abs(record_dt / dt - round(record_dt / dt)) > 1e-6:

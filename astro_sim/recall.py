@@ -56,6 +56,8 @@ def recall_correlation(recording: xr.Dataset, *, window: float = 0.25, threshold
     ----------
     Gordleeva et al. (2021) Front Cell Neurosci 15:631485; the definition is that of its published run.
     """
+    if threshold is not None and (not isinstance(threshold, int) or threshold < 0):
+        raise InputError("threshold", threshold, "a whole number of spikes >= 0")
     cues = np.flatnonzero(recording.is_cue.values == 1)
     character = recording.character.values
     learned = np.isin(character[cues], character[recording.is_cue.values == 0])
@@ -103,7 +105,7 @@ def memory_window(recording: xr.Dataset) -> xr.Dataset:
         begin = recording.start.values[show]
         driven = recording.pattern.values[show][seen].sum(axis=1) >= least
         up = calcium[time >= begin][:, driven] > model.memory.Ca_thr
-        since = time[time >= begin] - begin
+        since = np.round(time[time >= begin] - begin, 9)
         up = up[:, up.any(axis=0)]
         opens = since[up.argmax(axis=0)]
         after = ~up & (since[:, None] > opens)

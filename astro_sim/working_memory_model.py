@@ -15,6 +15,7 @@ from astro_sim.memory_task import StimulusParameters
 
 Indices = NDArray[np.int64]
 ZONE = 4  # an astrocyte lies over 4 x 4 neurons and shares the outer ones with its neighbours
+MOST_DRAWS = 500  # of four times as many targets as a neuron has
 LARGEST_STEP = 2e-4  # a spike rises from 0 to 30 mV in 0.14 ms
 
 
@@ -99,15 +100,18 @@ class WorkingMemoryModel:
         return self.astrocytes_a_side**2
 
     def check_step(self, dt: float) -> None:
-        """Refuse a step that passes over spikes."""
+        """Refuse a step that passes over spikes, or that Euler's method overshoots with: glutamate, recovery."""
         if dt > LARGEST_STEP:
             raise InputError("dt", dt, f"at most {LARGEST_STEP:g} s: the membrane's spikes")
+        fastest = max(self.memory.alpha_glu, 1e3 * self.neurons.a)
+        if dt * fastest > 1:
+            raise InputError("dt", dt, f"at most {1 / fastest:.2g} s: glutamate is cleared, or u recovers, that fast")
 
     def check_astrocyte_step(self, dt: float) -> None:
         """Refuse a step that RK4 makes unstable, or that misses coincidences."""
         longest = min(2.5 / self.astrocyte.calcium_rate, self.memory.tau_syn)
         if dt > longest:
-            raise InputError("astrocyte_dt", dt, f"at most {longest:.2g} s: calcium, and tau_syn")
+            raise InputError("astrocyte_dt", dt, f"at most {longest:.2g} s: calcium, IP3 and gate, and tau_syn")
 
     def namespace(self) -> dict[str, Any]:
         """All constants as Brian2 quantities."""
@@ -148,7 +152,7 @@ class WorkingMemoryModel:
     def _targets(self, row: int, column: int, rng: np.random.Generator) -> Indices:
         """Targets of one neuron."""
         side, found = self.neurons_a_side, np.empty(0, dtype=np.int64)
-        while len(found) < self.n_links:
+        for _ in range(MOST_DRAWS):
             distance = rng.exponential(self.link_length, 4 * self.n_links)
             angle = rng.uniform(0, 2 * np.pi, 4 * self.n_links)
             rows = row + np.trunc(distance * np.cos(angle)).astype(np.int64)
@@ -157,4 +161,7 @@ class WorkingMemoryModel:
             inside &= (rows != row) | (columns != column)
             found = np.concatenate([found, (rows * side + columns)[inside]])
             found = found[np.sort(np.unique(found, return_index=True)[1])]
-        return found[: self.n_links]
+            if len(found) >= self.n_links:
+                return found[: self.n_links]
+        wanted = f"a length at which {self.n_links} neurons of {side} x {side} are found"
+        raise InputError("link_length", self.link_length, wanted)

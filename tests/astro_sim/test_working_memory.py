@@ -1,5 +1,7 @@
 """Working memory: its neuron against SciPy, its astrocytes against a recount from spikes, its recall with controls."""
 
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from astro_sim import InputError, WorkingMemoryModel, memory_window, recall_correlation, simulate_working_memory
+from astro_sim.experiment import Experiment
 from astro_sim.izhikevich import IZHIKEVICH_EQUATIONS, RESET, SPIKES, IzhikevichParameters
 from astro_sim.memory_task import Shows, StimulusParameters, glyph
 from astro_sim.presets import WORKING_MEMORY
@@ -271,6 +274,21 @@ def test_memory_lasts_as_long_as_calcium(cue_from: float, remembered: bool) -> N
         assert window.closes.item() == pytest.approx(4.4, abs=0.2)
 
 
+def fast_astrocyte(**constants: float) -> WorkingMemoryModel:
+    """A small network whose astrocytes are too fast for the usual step."""
+    return replace(SMALL, astrocyte=replace(SMALL.astrocyte, **constants))
+
+
+def test_the_command_runs_it_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Characters are drawn by matplotlib's fonts while modules that Brian2 does not need are out of sight."""
+    words = ["--set", "astrocytes_a_side=5", "--set", "duration=0.05s", "--out", str(tmp_path / "m.nc")]
+    code = "import sys; from rmaat.cli.app import main; sys.argv[0] = 'rmaat'; main()"
+    command = [sys.executable, "-c", code, "simulate", "--model", "working-memory", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert xr.open_dataset(tmp_path / "m.nc").sizes["astrocyte"] == 25
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
@@ -287,7 +305,16 @@ def test_memory_lasts_as_long_as_calcium(cue_from: float, remembered: bool) -> N
         (lambda: simulate_working_memory(SMALL, patterns={"x": np.ones((3, 3))}), "patterns"),
         (lambda: simulate_working_memory(replace(SMALL, learned=" ")), "pattern"),
         (lambda: simulate_working_memory(SMALL, dt=1e-3), "dt"),
+        (lambda: simulate_working_memory(replace(SMALL, memory=MemoryParameters(alpha_glu=30_000.0))), "dt"),
+        (lambda: simulate_working_memory(replace(SMALL, neurons=IzhikevichParameters(a=50.0))), "dt"),
+        (lambda: simulate_working_memory(replace(SMALL, n_links=64, link_length=1e9)), "link_length"),
         (lambda: simulate_working_memory(SMALL, astrocyte_dt=0.05), "astrocyte_dt"),
+        (lambda: simulate_working_memory(SMALL, astrocyte_dt=0.0), "astrocyte_dt"),
+        (lambda: simulate_working_memory(fast_astrocyte(tau_r=1e-4)), "astrocyte_dt"),
+        (lambda: simulate_working_memory(fast_astrocyte(a_2=5000.0)), "astrocyte_dt"),
+        (lambda: simulate_working_memory(fast_astrocyte(D_I=400.0)), "astrocyte_dt"),
+        (lambda: Experiment("working-memory", settings={"astrocyte_dt": "25ms"}).prepare(), "astrocyte_dt"),
+        (lambda: Experiment("network", settings={"astrocyte_dt": "0.5s"}).prepare(), "record_dt"),
         (lambda: simulate_working_memory(SMALL, record_dt=0.0004), "record_dt"),
     ],
 )

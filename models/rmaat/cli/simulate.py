@@ -14,7 +14,7 @@ from astro_sim.errors import InputError
 from rmaat.cli.options import ConfigOption, SeedOption
 
 # Brian2 and xarray import these where they find them, for scripts, tests and clusters: a third of a short run.
-UNUSED = ("pylab", "matplotlib", "pytest", "distributed", "dask.array")
+UNUSED = ("pylab", "pytest", "distributed", "dask.array")
 
 
 def simulate(
