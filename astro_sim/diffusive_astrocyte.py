@@ -47,7 +47,8 @@ class DiffusiveAstrocyteParameters(Constants):
     def calcium_rate(self) -> float:
         """Bound on the rate at which calcium, gate and IP3 return [1/s].
 
-        Calcium: open stores, the pump's steepest slope, four neighbours. Gate: at calcium c_0. IP3: degradation, neighbours.
+        Calcium: open stores, the pump's steepest slope, four neighbours. Gate: at calcium c_0. IP3: degradation and
+        neighbours.
         """
         pump = self.v_3 * 3**1.5 / (8 * self.k_3)
         calcium = (self.v_1 + self.v_2) * (1 + self.c_1) + pump + self.k_1 + 8 * self.D_C

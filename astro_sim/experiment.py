@@ -120,8 +120,8 @@ class Experiment:
         check_times(duration, dt, record_dt)
         if "astrocyte_dt" in usual:
             astrocyte_dt = run.get("astrocyte_dt", usual["astrocyte_dt"].default)
-            check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
             model.check_astrocyte_step(astrocyte_dt)
+            check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
         return partial(simulate, model=model, **run, backend=self.backend, seed=self.seed, out=out)
 
 

@@ -95,10 +95,10 @@ def simulate_network(
     import brian2 as b2
 
     model = model or NetworkModel()
-    check_times(duration, dt, record_dt)
-    check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
     model.check_step(dt)
     model.check_astrocyte_step(astrocyte_dt)
+    check_times(duration, dt, record_dt)
+    check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
     rng = np.random.default_rng(seed)
     layout = Layout.draw(model, rng)
     second = b2.second

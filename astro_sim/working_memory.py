@@ -117,10 +117,10 @@ def simulate_working_memory(
     import brian2 as b2
 
     model = model or WorkingMemoryModel()
-    check_times(duration, dt, record_dt)
-    check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
     model.check_step(dt)
     model.check_astrocyte_step(astrocyte_dt)
+    check_times(duration, dt, record_dt)
+    check_times(duration, astrocyte_dt, record_dt, "astrocyte_dt")
     rng = np.random.default_rng(seed)
     source, target = model.synapses(rng)
     shows, zones, owners = Shows.draw(model, patterns, rng), model.zones(), model.owners()

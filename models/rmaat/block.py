@@ -20,6 +20,8 @@ class Block(nn.Module):
         Width of the model and of the hidden layer.
     dropout : float
         Probability of dropping an entry of FFN(Y), in training only.
+
+    Without gradients relu works in place: a forward hook on `ffn_in` that keeps its output keeps relu of it.
     """
 
     def __init__(self, mixer: nn.Module, dim: int, ffn_dim: int, dropout: float) -> None:

@@ -88,7 +88,7 @@ class Deployment:
             return deployment
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
             raise InputError("deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})") from None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError
 from rmaat_lava.program import Program
+from rmaat_lava.resources import count
 
 MOST_SEGMENTS = 1024
 
@@ -23,8 +24,12 @@ class Description(BaseModel):
     ngrams: int = Field(ge=1, le=8)
     buckets: int = Field(ge=1)
     max_segments: int = Field(ge=1, le=MOST_SEGMENTS)
-    exponents: dict[str, int]
+    exponents: dict[str, Annotated[int, Field(ge=-200, le=200)]]
     resources: dict[str, Any]
+    weights: dict[str, int | bool]
+    calibration_sequences: int = Field(ge=1)
+    versions: dict[str, str | None]
+    created: str
 
 
 def check_description(description: dict[str, Any], program: Program) -> None:
@@ -44,11 +49,24 @@ def check_description(description: dict[str, Any], program: Program) -> None:
         raise InputError(f"deployment.json {entry}", found, first["msg"].lower()) from None
     rows = len(program.embedding.linear.weight)
     own = about.input_dim if about.input_kind == "features" else about.vocab_size + (about.ngrams - 1) * about.buckets
-    laid_out = len(program.retention.factor) - 1
+    laid_out = len(program.readout.share) - 1
     needed = {"classifier", "trace"} | ({"inputs"} if about.input_kind == "features" else set())
     if own != rows:
         raise InputError("deployment.json inputs", f"{own} rows of the embedding", f"the program's {rows}")
     if about.max_segments != laid_out:
         raise InputError("deployment.json max_segments", about.max_segments, f"the program's {laid_out}")
+    if not _alike(about.resources, count(program).as_dict()):
+        raise InputError(
+            "deployment.json resources", sorted(about.resources)[:3], "what `quantize` counts, number by number"
+        )
     if missing := needed - about.exponents.keys():
         raise InputError("deployment.json exponents", sorted(about.exponents)[:3], f"an entry {min(missing)!r} too")
+
+
+def _alike(found: Any, wanted: Any) -> bool:
+    """Whether `found` has every entry of `wanted`, numbers where it has numbers and text where it has text."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(name in found and _alike(found[name], wanted[name]) for name in wanted)
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_alike, found, wanted))
+    return isinstance(found, str) is isinstance(wanted, str) and isinstance(found, str | int | float)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rmaat.heads import Prediction
+from rmaat.heads import Prediction, prediction
 from rmaat_lava import twin
 from rmaat_lava.arithmetic import LIMIT
 from rmaat_lava.calibration import Calibration, Classifier
@@ -49,7 +48,7 @@ class QuantizationAware(nn.Module):
     def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
         """As the classifier's; lengths are needed."""
         logits = twin.logits(self.classifier, inputs, lengths, self._place, self._weight)
-        return Prediction(logits, None if labels is None else F.cross_entropy(logits, labels))
+        return prediction(logits, labels)
 
     def _place(self, name: str, values: Tensor) -> Tensor:
         if name not in self.exponents:

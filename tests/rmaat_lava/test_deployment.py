@@ -42,6 +42,22 @@ def test_file_is_integers_within_their_widths(deployment, tmp_path):
             assert largest < 2**23
 
 
+@pytest.mark.parametrize(
+    "changes", [{"memory_norm": "after"}, {"memory_tokens": 0}, {"memory_norm": "after", "memory_tokens": 0}]
+)
+@pytest.mark.parametrize("pairs", [False, True])
+def test_every_kind_of_model_is_saved_and_loaded(tmp_path, changes, pairs):
+    torch.manual_seed(1)
+    head = RMAATForSequencePairClassification if pairs else RMAATForSequenceClassification
+    model, (inputs, lengths, _) = head(small_config(**changes)), frequent_token(8, seed=4)
+    if pairs:
+        inputs, lengths = inputs.unflatten(0, (-1, 2)), lengths.unflatten(0, (-1, 2))
+    made = quantize(model, Calibration(inputs, lengths))
+    loaded = Deployment.load(made.save(tmp_path / "d"))
+    first, second = (run(d, inputs.numpy(), "numpy", lengths=lengths.numpy()) for d in (made, loaded))
+    np.testing.assert_array_equal(first.logits, second.logits)
+
+
 def _truncate(folder):
     path = folder / PROGRAM
     path.write_bytes(path.read_bytes()[:-100])
@@ -63,6 +79,11 @@ def _no_program(folder):
     (folder / PROGRAM).unlink()
 
 
+def _deep(folder):
+    described = (folder / DESCRIPTION).read_text()
+    (folder / DESCRIPTION).write_text(described[:-2] + ', "more": ' + "[" * 100_000)
+
+
 def _missing_entry(folder):
     described = json.loads((folder / DESCRIPTION).read_text())
     del described["exponents"]
@@ -81,7 +102,7 @@ def _missing_array(folder):
 
 
 @pytest.mark.parametrize(
-    "damage", [_truncate, _other_program, _other_format, _no_json, _no_program, _missing_array, _missing_entry]
+    "damage", [_truncate, _other_program, _other_format, _no_json, _deep, _no_program, _missing_array, _missing_entry]
 )
 def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
     folder = deployment.save(tmp_path / "d")
@@ -105,6 +126,11 @@ def test_damaged_folder_is_refused_in_one_line(deployment, tmp_path, damage):
         ("input_kind", "pictures"),
         ("ngrams", [1]),
         ("resources", 7),
+        ("resources", {}),
+        ("resources", {"parts": 3}),
+        ("exponents", {"classifier": 10**9, "trace": 3}),
+        ("weights", None),
+        ("created", 5),
     ],
 )
 def test_damaged_entry_is_refused_by_name(deployment, tmp_path, entry, value):
