@@ -314,7 +314,7 @@ def test_the_command_runs_it_in_a_process_of_its_own(tmp_path: Path) -> None:
         (lambda: simulate_working_memory(fast_astrocyte(a_2=5000.0)), "astrocyte_dt"),
         (lambda: simulate_working_memory(fast_astrocyte(D_I=400.0)), "astrocyte_dt"),
         (lambda: Experiment("working-memory", settings={"astrocyte_dt": "25ms"}).prepare(), "astrocyte_dt"),
-        (lambda: Experiment("network", settings={"astrocyte_dt": "0.5s"}).prepare(), "record_dt"),
+        (lambda: Experiment("network", settings={"astrocyte_dt": "0.5s"}).prepare(), "astrocyte_dt"),
         (lambda: simulate_working_memory(SMALL, record_dt=0.0004), "record_dt"),
     ],
 )
