@@ -47,6 +47,9 @@ def simulate(
     with console.status(f"simulating {model}"), _unimported(*UNUSED), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")  # why a run stopped is in its attributes
         warnings.simplefilter("always", LatchingWarning)
+        if backend != "scipy":
+            with _unimported("matplotlib"):  # which Brian2 imports for its version, and others for what it is
+                import brian2  # noqa: F401
         recording = experiment.run(path)
     for warning in caught:
         console.print(f"[yellow]warning:[/] {warning.message}")
