@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,8 +19,6 @@ class Block(nn.Module):
         Width of the model and of the hidden layer.
     dropout : float
         Probability of dropping an entry of FFN(Y), in training only.
-
-    Without gradients relu works in place: a forward hook on `ffn_in` that keeps its output keeps relu of it.
     """
 
     def __init__(self, mixer: nn.Module, dim: int, ffn_dim: int, dropout: float) -> None:
@@ -44,5 +41,5 @@ class Block(nn.Module):
 
     def _feed_forward(self, mixed: Tensor) -> Tensor:
         y = self.attention_norm(mixed)
-        hidden = self.ffn_out(F.relu(self.ffn_in(y), inplace=not torch.is_grad_enabled()))
+        hidden = self.ffn_out(F.relu(self.ffn_in(y)))
         return self.ffn_norm(F.dropout(hidden, self.dropout, self.training) + y)

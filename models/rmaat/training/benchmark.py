@@ -145,6 +145,7 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
 def _run(cell: Cell, recipe: Recipe, out: Path) -> None:
     from rmaat.training.run import train
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
     Console().print(f"[bold]{cell.task} · {cell.model} · seed {cell.seed}")
     train(recipe, None, cell.folder(out), resume=True)
 

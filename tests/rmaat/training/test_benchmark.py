@@ -65,14 +65,21 @@ def test_table_of_models_and_seeds(tmp_path):
     assert isinstance(other.exception, InputError) and "another recipe" in str(other.exception)
 
 
-@pytest.mark.parametrize(("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)])
-def test_ctrl_c_or_kill_ends_the_whole_table(send, number, tmp_path):
-    """In the first of two cells that would take hours: SIGINT to the group, as from a terminal, or SIGTERM to one."""
+@pytest.mark.parametrize(
+    ("send", "number", "before"),
+    [(os.killpg, signal.SIGINT, ""), (os.kill, signal.SIGTERM, ""), (os.kill, signal.SIGTERM, "trap '' INT; ")],
+)
+def test_ctrl_c_or_kill_ends_the_whole_table(send, number, before, tmp_path):
+    """In the first of two cells that would take hours: SIGINT to the group, as from a terminal, or SIGTERM to one.
+
+    The shell of a script ignores SIGINT for what it runs in the background.
+    """
     changes = [f"--set={name}={value}" for name, value in (FEW | {"optimisation.save_every": 10}).items()]
     options = ["--tasks=listops", "--models=rmaat", "--seeds=2", "--steps=1000000", f"--out={tmp_path}", *changes]
     code = f"from rmaat.cli.app import main; main({['bench', 'lra', *options]!r})"
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes, start_new_session=True) as bench:
+    command = ["bash", "-c", before + 'exec "$@"', "bench", sys.executable, "-c", code]
+    with subprocess.Popen(command, **pipes, start_new_session=True) as bench:
         first = tmp_path / "listops" / "rmaat" / "seed-0"
         while not list(first.glob("states/*/*")):
             assert bench.poll() is None, bench.stderr.read()
