@@ -52,6 +52,11 @@ def recall_correlation(recording: xr.Dataset, *, window: float = 0.25, threshold
         Dimension ``show``, one for each cue, with the coordinates ``character``, ``start``, ``learned`` (whether the
         pattern was), and the threshold in ``attrs``.
 
+    Raises
+    ------
+    InputError
+        If `threshold` is no number of spikes, or the recording ends before a window does.
+
     References
     ----------
     Gordleeva et al. (2021) Front Cell Neurosci 15:631485; the definition is that of its published run.
