@@ -74,13 +74,14 @@ class Recorder:
 
     def _keep(self, dim: str, rows: Mapping[str, Array]) -> None:
         """Append rows up to the first that is not finite; nothing is kept after it."""
-        good = np.ones(len(rows["time"]), dtype=bool)
-        for values in rows.values():
-            good &= np.isfinite(values.reshape(len(good), -1)).all(axis=1)
+        finite = {name: np.isfinite(values.reshape(len(values), -1)).all(axis=1) for name, values in rows.items()}
+        good = np.logical_and.reduce(list(finite.values()))
         if not good.all():
             first = int(np.argmin(good))
             if not self._ended:
-                self.stopped = self.stopped or f"not finite at {rows['time'][first]:g} s: try a smaller step"
+                names = ", ".join(name for name, whole in finite.items() if not whole[first])
+                reason = f"{names} not finite at {rows['time'][first]:g} s: try a smaller step"
+                self.stopped = self.stopped or reason
             rows = {name: values[:first] for name, values in rows.items()}
         if not self._ended:
             self._append(dim, rows)

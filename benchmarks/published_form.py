@@ -65,6 +65,7 @@ def ring(duration: float, dt: float = 0.05, recorded: tuple[str, ...] = ("C",), 
     junctions.connect(i=source, j=target)
     monitor = b2.StateMonitor(cells, recorded, record=True, dt=(record_dt or dt) * b2.second)
     b2.Network(cells, junctions, monitor).run(duration * b2.second)
+    _read(monitor, ("t", *recorded))
 
 
 def network(duration: float, seed: int = 0) -> None:
@@ -119,3 +120,11 @@ def network(duration: float, seed: int = 0) -> None:
     monitors = [b2.SpikeMonitor(neurons), b2.SpikeMonitor(astrocytes)]
     parts = [neurons, excitatory, inhibitory, astrocytes, to_synapses, to_astrocytes, junctions, *monitors]
     b2.Network(*parts).run(duration * second)
+    for monitor in monitors:
+        _read(monitor, ("t", "i"))
+
+
+def _read(monitor: Any, variables: tuple[str, ...]) -> None:
+    """Fetch what was recorded, which in a compiled program lies on disk until then."""
+    for variable in variables:
+        np.asarray(getattr(monitor, variable))

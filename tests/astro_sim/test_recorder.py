@@ -71,7 +71,7 @@ def test_memory_does_not_grow_with_the_run(tmp_path):
 def test_rows_end_before_the_first_that_is_not_finite(streamed, tmp_path):
     """Also where only the row at time 0 is left: the file can be read."""
     path = tmp_path / "s.nc" if streamed else None
-    with pytest.warns(RuntimeWarning, match="not finite at 1 s"), recorder(template(3), path) as into:
+    with pytest.warns(RuntimeWarning, match="v not finite at 1 s"), recorder(template(3), path) as into:
         for k, value in enumerate([1.0, np.nan, 2.0]):
             into.add(float(k), {"v": np.full(3, value)})
     with recording_of(into, path) as kept:
