@@ -74,12 +74,13 @@ class Recorder:
 
     def _keep(self, dim: str, rows: Mapping[str, Array]) -> None:
         """Append rows up to the first that is not finite; nothing is kept after it."""
-        finite = {name: np.isfinite(values.reshape(len(values), -1)).all(axis=1) for name, values in rows.items()}
-        good = np.logical_and.reduce(list(finite.values()))
+        good = np.ones(len(rows["time"]), dtype=bool)
+        for values in rows.values():
+            good &= np.isfinite(values.reshape(len(good), -1)).all(axis=1)
         if not good.all():
             first = int(np.argmin(good))
             if not self._ended:
-                names = ", ".join(name for name, whole in finite.items() if not whole[first])
+                names = ", ".join(name for name, values in rows.items() if not np.isfinite(values[first]).all())
                 reason = f"{names} not finite at {rows['time'][first]:g} s: try a smaller step"
                 self.stopped = self.stopped or reason
             rows = {name: values[:first] for name, values in rows.items()}
