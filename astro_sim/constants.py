@@ -1,6 +1,7 @@
 """Sets of physical constants: dataclasses whose fields carry their unit, and their Brian2 namespace."""
 
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from typing import Any
 
 from astro_sim.errors import InputError
@@ -24,9 +25,12 @@ BRIAN2_UNITS = {
 }
 
 
-def constant(default: float, unit: str, meaning: str, *, low: float = 0.0, strict: bool = True) -> Any:
-    """Declare a field with its unit and lower bound; `strict` excludes the bound itself."""
-    return field(default=default, metadata={"unit": unit, "meaning": meaning, "low": low, "strict": strict})
+def constant(
+    default: float, unit: str, meaning: str, *, low: float = 0.0, strict: bool = True, high: float = inf
+) -> Any:
+    """Declare a field with its unit and bounds; `strict` excludes the lower bound itself."""
+    bounds = {"low": low, "strict": strict, "high": high}
+    return field(default=default, metadata={"unit": unit, "meaning": meaning} | bounds)
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,17 @@ class Constants:
     Raises
     ------
     InputError
-        A value that is not a finite number, or lies below its bound.
+        A value that is not a finite number, or lies outside its bounds.
     """
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value, low, strict = getattr(self, item.name), item.metadata["low"], item.metadata["strict"]
-            bound = f"a finite number {'>' if strict else '>='} {low:g} {item.metadata['unit']}"
+            high, unit = item.metadata["high"], item.metadata["unit"]
+            bound = f"a finite number {'>' if strict else '>='} {low:g}{f' and <= {high:g}' if high < inf else ''}"
+            bound += "" if unit == "1" else f" {unit}"
             try:
-                good = abs(value) < float("inf") and (value > low if strict else value >= low)
+                good = abs(value) < inf and (value > low if strict else value >= low) and value <= high
             except TypeError:
                 good = False
             if not good:

@@ -22,7 +22,7 @@ class GliotransmissionParameters(Constants):
 
     C_Theta: float = constant(0.5, "umol/l", "calcium threshold of release")
     Omega_A: float = constant(0.6, "1/s", "rate at which gliotransmitter is restored")
-    U_A: float = constant(0.6, "1", "fraction released at a crossing", strict=False)
+    U_A: float = constant(0.6, "1", "fraction released at a crossing", strict=False, high=1)
     G_T: float = constant(200e3, "umol/l", "gliotransmitter in the vesicles", strict=False)
     rho_e: float = constant(6.5e-4, "1", "volume ratio of vesicles to extracellular space", strict=False)
     Omega_e: float = constant(60.0, "1/s", "rate at which gliotransmitter is cleared")

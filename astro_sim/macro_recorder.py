@@ -25,7 +25,7 @@ def divergence(time: float, state: MacroState) -> str | None:
     """Which variable has diverged at `time` [s], and what to do, if one has."""
     for name in LONG_NAMES:
         if not np.abs(getattr(state, name)).max() < DIVERGED:
-            return f"{name} diverged at {time:g} s: try a smaller step, or less coupling, drive or gain"
+            return f"{name} diverged at {time:g} s: try less input, coupling, drive or gain, or a smaller step"
     return None
 
 

@@ -11,6 +11,9 @@ from astro_sim.gliotransmission import GliotransmissionParameters, receptor_rate
 from astro_sim.neurons import NeuronParameters
 from astro_sim.synapse import SynapseParameters
 
+MOST_SYNAPSES = 10**8
+"""Some 10 GB of state and indices."""
+
 
 @dataclass(frozen=True)
 class NetworkModel:
@@ -50,6 +53,10 @@ class NetworkModel:
         for name in ("p_excitatory", "p_inhibitory"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(name, getattr(self, name), "a probability from 0 to 1")
+        synapses = (self.n_excitatory * self.p_excitatory + self.n_inhibitory * self.p_inhibitory) * self.n_neurons
+        if max(synapses, self.n_astrocytes) > MOST_SYNAPSES:
+            found = f"{self.n_neurons} neurons, {self.n_astrocytes} astrocytes and {synapses:.3g} synapses"
+            raise InputError("n_excitatory, n_inhibitory, n_astrocytes", found, f"at most {MOST_SYNAPSES:g} of each")
         if not self.drive or not np.isfinite(self.drive).all():
             raise InputError("drive", self.drive, "one or more finite factors of I_ex")
         if not self.drive_s > 0:

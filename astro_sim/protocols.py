@@ -150,6 +150,8 @@ def spike_times(
     for train in trains:
         if train.ndim != 1 or not ((train >= 0) & (train < duration_s)).all():
             raise InputError("times_s", brief(train), f"times from 0 to below {duration_s:g} s")
+    if not any(len(train) for train in trains):
+        raise InputError("times_s", brief(times_s), "at least one spike")
     _positive("pulse_s", pulse_s)
     heights = _amplitudes(amplitude, len(trains))
     description = {

@@ -57,10 +57,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If nothing can be written beside `path`, it is a folder where a file is to be written or the reverse, or a
-        folder that holds other things.
+        If nothing can be written beside `path`, or it is a device, a folder where a file is to be written or the
+        reverse, or a folder that holds other things.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError("output", str(path), "the path of a file or a folder; there is a device")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -47,7 +47,7 @@ NEURON_RECORDED = (
 class RepairParameters(Constants):
     """Constants of the two pathways and of the neurons; seconds, µmol/l and volts."""
 
-    PR_0: float = constant(0.3, "1", "release probability without either pathway", strict=False)
+    PR_0: float = constant(0.3, "1", "release probability without either pathway", strict=False, high=1)
     tau_AG: float = constant(10.0, "s", "decay of 2-AG")
     delta_AG: float = constant(0.8e-3, "umol/l", "2-AG released by a spike", strict=False)
     K_AG: float = constant(1000.0, "l/umol", "depression, in percent, by 2-AG (DSE)", strict=False)

@@ -127,6 +127,8 @@ class Sweep:
         for point in self.points:
             self.experiment(point).prepare()
         out = Path(out)
+        if out.exists() and not out.is_file():
+            raise InputError("output", str(out), "the path of a file; there is a folder or a device")
         parts = out.with_name(out.name + ".parts")
         parts.mkdir(parents=True, exist_ok=True)
         paths = [parts / f"{_key(self.experiment(point))}.nc" for point in self.points]

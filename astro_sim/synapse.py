@@ -29,13 +29,13 @@ class SynapseParameters(Constants):
 
     Omega_f: float = constant(3.33, "1/s", "rate at which facilitation decays")
     Omega_d: float = constant(2.0, "1/s", "rate at which depression recovers")
-    U_0_star: float = constant(0.6, "1", "resting release probability")
+    U_0_star: float = constant(0.6, "1", "resting release probability", high=1)
     Y_T: float = constant(500e3, "umol/l", "neurotransmitter in the vesicles")
     rho_c: float = constant(0.005, "1", "volume ratio of vesicles to cleft")
     Omega_c: float = constant(40.0, "1/s", "rate at which the cleft is cleared")
     O_G: float = constant(1.5, "l/(umol s)", "gliotransmitter binding rate", strict=False)
     Omega_G: float = constant(0.5 / 60, "1/s", "gliotransmitter unbinding rate")
-    alpha: float = constant(0.0, "1", "release probability under full gliotransmission", strict=False)
+    alpha: float = constant(0.0, "1", "release probability under full gliotransmission", strict=False, high=1)
 
 
 SYNAPSE_EQUATIONS = """

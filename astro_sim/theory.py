@@ -29,15 +29,22 @@ def predictions(parameters: MacroParameters, cycle_s: float | None) -> list[str]
         Length of an STP cycle, seconds, where the protocol has one.
     """
     lines, transport = [], parameters.transport
-    if isinstance(transport, DistanceCoupling) and transport.kernel == "exponential-l1":
-        room = transport.shape[1] - 1 - transport.shape[1] // 2
-        if room >= 4 and parameters.layout == "line" and transport.spectral_radius < parameters.leak_p_short:
-            found = green_length(transport, parameters.leak_p_short, (2, min(8, room)))
-            lines.append(f"p_short reaches {found:.3g} grid steps, further than transport's {transport.length:g}")
+    if isinstance(transport, DistanceCoupling) and parameters.layout == "line":
+        lines.append(_reach(transport, parameters.leak_p_short))
     if cycle_s is not None:
         ratio = increment_ratio(parameters, cycle_s)
         lines.append(f"each repeated cycle adds {ratio:.4g} times the p_long of the one before")
     return lines
+
+
+def _reach(transport: DistanceCoupling, leak: float) -> str:
+    """How far p_short goes along a presynaptic line that is long enough to tell, where it settles on one."""
+    far = min(128, max(8, math.ceil(6 * transport.length)))
+    line = DistanceCoupling(transport.post, (2 * far + 1,), transport.strength, transport.length, transport.kernel)
+    if line.spectral_radius >= leak:
+        return "p_short does not settle along a long line: T passes on more than leaks away"
+    length = green_length(line, leak, (far // 4, far))
+    return f"p_short falls by e in {length:.3g} grid steps along a long line, where T's own length is {line.length:g}"
 
 
 def point_response(transport: Coupling, leak: float, source: tuple[int, int]) -> Array:

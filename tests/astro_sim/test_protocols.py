@@ -134,6 +134,7 @@ NAN = float("nan")
         (lambda: protocols.poisson(1, NAN, 1), "duration_s"),
         (lambda: protocols.poisson(1, 10, 1, pulse_s=NAN), "pulse_s"),
         (lambda: protocols.spike_times([], 10, 1), "times_s"),
+        (lambda: protocols.spike_times([[], []], 10, 1), "times_s"),
         (lambda: protocols.spike_times([0.1, 0.2], 10, 1), "times_s"),
         (lambda: protocols.spike_times(0.1, 10, 1), "times_s"),
         (lambda: protocols.spike_times([[0.1], [NAN]], 10, 1), "times_s"),

@@ -1,5 +1,6 @@
 """Files are whole or absent; hashes are the standard ones."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_file_is_never_lost_to_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="thesis"), replacing(target) as temporary:
         temporary.mkdir()
     assert target.read_text() == "years of work"
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    """A pipe here, as a device needs root; refused before anything is written."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match=r"pipe.*there is a device"), replacing(pipe):
+        raise AssertionError("the block must not begin")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 def test_versions_name_the_packages_that_decide_a_result() -> None:

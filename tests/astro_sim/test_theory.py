@@ -8,7 +8,7 @@ import pytest
 from astro_sim.coupling import DistanceCoupling
 from astro_sim.errors import InputError
 from astro_sim.macro import simulate_macro
-from astro_sim.macro_parameters import MacroParameters
+from astro_sim.macro_parameters import LatchingWarning, MacroParameters
 from astro_sim.protocols import array
 from astro_sim.theory import green_length, increment_ratio, point_response, predictions
 
@@ -52,12 +52,17 @@ def test_increment_ratio():
 
 
 def test_predictions_say_length_and_increment():
-    """Seventeen neurons: longer than T's 1, and below the 1.26 that the larger grid above has at a larger ρ."""
-    lines = predictions(MacroParameters(17), 45.0)
-    assert "grid steps, further than transport's 1" in lines[0] and "0.6873 times" in lines[1]
-    reach = float(lines[0].split()[2])
-    assert 1.05 < reach < 1.3
-    assert predictions(MacroParameters(3), None) == []
+    """One row: the closed form of a line. Three rows, open or as a ring: longer than that, as rows pass on too."""
+    lines = predictions(MacroParameters(1, n_pre=17), 45.0)
+    assert "where T's own length is 1" in lines[0] and "0.6873 times" in lines[1]
+    closed = 1 / np.arccosh(np.cosh(1) - 0.1 * np.sinh(1))
+    assert float(lines[0].split()[5]) == pytest.approx(closed, rel=0.005)  # three digits are printed
+    three = predictions(MacroParameters(3), None)
+    assert closed < float(three[0].split()[5]) < 1.3
+    assert predictions(MacroParameters(3, border="periodic", n_pre=3), None)[0].startswith("p_short falls by e in 1.")
+    with pytest.warns(LatchingWarning):
+        unstable = MacroParameters(5, coupling_kernel="gaussian", coupling_length=2.0)
+    assert "does not settle" in predictions(unstable, None)[0]
 
 
 def test_no_response_where_rest_is_unstable():

@@ -13,8 +13,21 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the TOML file's entries the defaults of this command; flags still override them."""
     if path is None:
         return None
-    context.default_map = {**(context.default_map or {}), **read_config(path, _flag_names(context))}
+    entries = read_config(path, _flag_names(context))
+    for parameter in context.command.params:
+        if getattr(parameter, "multiple", False) and parameter.name in entries:
+            entries[parameter.name] = _several(f"{path}: {parameter.name}", entries[parameter.name])
+    context.default_map = {**(context.default_map or {}), **entries}
     return path
+
+
+def _several(field: str, value: Any) -> list[str]:
+    """Values of a repeatable option: a list of texts, or a table of NAME = VALUE."""
+    if isinstance(value, dict):
+        return [f"{name}={entry}" for name, entry in value.items()]
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InputError(field, value, 'a list as in ["tau_p_long=300s"], or a table as in {tau_p_long = "300s"}')
+    return value
 
 
 def _flag_names(context: typer.Context) -> set[str]:

@@ -6,12 +6,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from astro_sim.errors import InputError
 from rmaat.cli.options import ConfigOption, SeedOption
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 # Brian2 and xarray import these where they find them, for scripts, tests and clusters: a third of a short run.
 UNUSED = ("pylab", "pytest", "distributed", "dask.array")
@@ -40,25 +43,25 @@ def simulate(
     from rich.console import Console
 
     from astro_sim.experiment import Experiment
-    from astro_sim.macro_parameters import LatchingWarning, MacroParameters
+    from astro_sim.macro_parameters import LatchingWarning
 
     console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
+    if plot and path.suffix == ".png":
+        raise InputError("--out", str(path), "another ending, as in run.nc: --plot writes the .png beside it")
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)
-    with console.status(f"simulating {model}"), _unimported(*UNUSED), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")  # why a run stopped is in its attributes
-        warnings.simplefilter("always", LatchingWarning)
+    with console.status(f"simulating {model}"), _unimported(*UNUSED):
         if backend != "scipy":
             with _unimported("matplotlib"):  # which Brian2 imports for its version, and others for what it is
                 import brian2  # noqa: F401
-        recording = experiment.run(path)
-    for warning in caught:
-        console.print(f"[yellow]warning:[/] {warning.message}")
-    if model == "macro":
-        from astro_sim.theory import predictions
-
-        protocol, parameters = json.loads(recording.attrs["protocol"]), recording.attrs["parameters"]
-        for line in predictions(MacroParameters.from_json(parameters), protocol.get("cycle_s")):
-            console.print(f"expected: {line}")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")  # why a run stopped is in its attributes
+            warnings.simplefilter("always", LatchingWarning)
+            recording = experiment.run(path)
+            expected = _expected(recording) if model == "macro" else []
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        console.print(f"[yellow]warning:[/] {message}")
+    for line in expected:
+        console.print(f"expected: {line}")
     console.print(f"recording: {path}")
     if plot:
         from astro_sim.plotting import plot_recording
@@ -67,6 +70,15 @@ def simulate(
     if "stopped" in recording.attrs:
         console.print(f"[red]stopped early:[/] {recording.attrs['stopped']}")
         raise typer.Exit(130 if "interrupted" in recording.attrs["stopped"] else 1)
+
+
+def _expected(recording: "Dataset") -> list[str]:
+    """What theory says about a run of the macro model."""
+    from astro_sim.macro_parameters import MacroParameters
+    from astro_sim.theory import predictions
+
+    cycle_s = json.loads(recording.attrs["protocol"]).get("cycle_s")
+    return predictions(MacroParameters.from_json(recording.attrs["parameters"]), cycle_s)
 
 
 @contextmanager

@@ -35,6 +35,22 @@ def test_unknown_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "tripartite", "--set", "U_0_star=2"), "U_0_star: got 2.0, expected a finite number > 0 and <= 1"),
+        (("--model", "network", "--set", "n_excitatory=1e12"), "n_excitatory.* at most 1e.08 of each"),
+        (("--set", "protocol=spike_times", "--set", "times_s=;;"), "times_s.* at least one spike"),
+        (("--plot",), "--out: .* another ending"),
+    ],
+)
+def test_simulations_that_cannot_be(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(said, refusal(capsys, "simulate", *arguments, "--out", tmp_path / "x.png"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_output_that_cannot_be_written(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder").mkdir()

@@ -18,8 +18,9 @@ def echo(
     config: ConfigOption = None,
     seed: SeedOption = 0,
     learning_rate: Annotated[float, typer.Option()] = 0.1,
+    settings: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
-    print(seed, learning_rate)
+    print(seed, learning_rate, *settings or [])
 
 
 def run(*arguments: str) -> str:
@@ -36,9 +37,22 @@ def test_flags_override_the_file_and_the_file_overrides_the_defaults(tmp_path: P
     assert run("--seed", "7", "--config", str(path)) == "7 0.5"
 
 
+@pytest.mark.parametrize("text", ['settings = ["a=300s", "b=1"]', '[settings]\na = "300s"\nb = 1'])
+def test_settings_are_a_list_or_a_table(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    assert run("--config", str(path)) == "0 0.1 a=300s b=1"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("sed = 3\n", "sed"), ("seed = \n", "TOML"), ("[seed\n", "TOML"), (None, "existing TOML file")],
+    [
+        ('settings = "a=1"', "settings: got 'a=1', expected a list"),
+        ("sed = 3\n", "sed"),
+        ("seed = \n", "TOML"),
+        ("[seed\n", "TOML"),
+        (None, "existing TOML file"),
+    ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str | None, named: str) -> None:
     path = tmp_path / "run.toml"
