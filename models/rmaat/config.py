@@ -41,7 +41,6 @@ class RMAATConfig(BaseModel):
     stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
     stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place
     stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
-    stem_counters: int = Field(default=0, ge=0, le=64)  # learnt counts of what stands before a token
     stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
     backprop: Literal["amrb", "bptt"] = "amrb"
     every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
@@ -57,8 +56,7 @@ class RMAATConfig(BaseModel):
     retention_seed: int = Field(default=0, ge=0)  # of the random factors
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
     trace: Literal["mean", "retention"] = "mean"  # how a classifier's trace weighs the segments: 1 / T or RF(t, T)
-    # batch normalisation of the trace that a classifier reads; segments: by statistics for each number of segments
-    trace_norm: bool | Literal["segments"] = False
+    trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
     # masked modelling hides this share of the places (BERT's; 0.5 for pictures in Amos et al., arXiv 2310.02980) ...
     mask_share: float = Field(default=0.15, gt=0.0, lt=1.0)
@@ -90,12 +88,11 @@ class RMAATConfig(BaseModel):
     def _stem_is_possible(self) -> RMAATConfig:
         if self.stem_kernel % 2 == 0:
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
-        for field in ("stem_stride", "stem_ngrams", "stem_counters"):
-            value, default = getattr(self, field), type(self).model_fields[field].default
-            if value != default and field != "stem_stride" and self.input_kind != "tokens":
-                raise InputError(field, value, f"{default} where input_kind is {self.input_kind!r}")
-            if value != default and self.causal:
-                raise InputError(field, value, f"{default}, in a causal model")
+        if self.stem_ngrams > 1 and self.input_kind != "tokens":
+            raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
+        for field in ("stem_stride", "stem_ngrams"):
+            if self.causal and getattr(self, field) != type(self).model_fields[field].default:
+                raise InputError(field, getattr(self, field), "its default, in a causal model")
         return self
 
     @property

@@ -11,7 +11,6 @@ from rmaat.config import RMAATConfig
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
 from rmaat.streaming import Stream, summary
-from rmaat.trace_norm import SegmentwiseBatchNorm
 
 
 @dataclass
@@ -46,8 +45,7 @@ class RMAATForSequenceClassification(Pretrained):
     logits = W_c sum_t w_t [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c,  w_t = 1/T or RF(t, T)
 
     The means of layer-normed features hardly differ from sample to sample; with `trace_norm` each entry of the
-    trace is centred and scaled by its batch's statistics (in evaluation by their running means, where it is
-    "segments" by those of traces of as many segments: `SegmentwiseBatchNorm`).
+    trace is centred and scaled by its batch's statistics (in evaluation by their running means).
 
     Parameters
     ----------
@@ -58,7 +56,7 @@ class RMAATForSequenceClassification(Pretrained):
         super().__init__()
         self.model = RMAATModel(config)
         self.config = self.model.config
-        self.trace_norm = _trace_norm(config)
+        self.trace_norm = nn.BatchNorm1d(2 * config.dim, affine=False) if config.trace_norm else None
         self.classifier = nn.Linear(2 * config.dim, config.num_labels)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
@@ -73,26 +71,17 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        read, segments = trace(self.model, inputs, lengths)
-        return prediction(self._read(read, segments, self.training and len(inputs) > 1), labels)
+        return prediction(self._read(trace(self.model, inputs, lengths), self.training and len(inputs) > 1), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
         return Stream(self.model, batch, self._read)
 
-    def _read(self, trace: Tensor, segments: Tensor, batch_statistics: bool = False) -> Tensor:
-        if isinstance(norm := self.trace_norm, SegmentwiseBatchNorm):
-            trace = norm(trace, segments, batch_statistics)
-        elif norm is not None:
+    def _read(self, trace: Tensor, batch_statistics: bool = False) -> Tensor:
+        if (norm := self.trace_norm) is not None:
             mean, variance = norm.running_mean, norm.running_var
             trace = F.batch_norm(trace, mean, variance, training=batch_statistics, momentum=0.1, eps=norm.eps)
         return self.classifier(trace)
-
-
-def _trace_norm(config: RMAATConfig) -> nn.BatchNorm1d | SegmentwiseBatchNorm | None:
-    if config.trace_norm == "segments":
-        return SegmentwiseBatchNorm(2 * config.dim)
-    return nn.BatchNorm1d(2 * config.dim, affine=False) if config.trace_norm else None
 
 
 class RMAATForSequencePairClassification(Pretrained):
@@ -132,11 +121,11 @@ class RMAATForSequencePairClassification(Pretrained):
         if lengths is not None and lengths.shape != inputs.shape[:2]:
             raise InputError("lengths", tuple(lengths.shape), f"a tensor of shape {tuple(inputs.shape[:2])}")
         flat = None if lengths is None else lengths.flatten()
-        a, b = trace(self.model, inputs.flatten(0, 1), flat)[0].unflatten(0, (-1, 2)).unbind(1)
+        a, b = trace(self.model, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
         return prediction(self.classifier(torch.cat([a, b, a * b, a - b], dim=-1)), labels)
 
 
-def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Weighted sum of the segments' summaries, (batch, 2 * dim), and their number T, (batch,)."""
+def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Weighted sum of the segments' summaries, (batch, 2 * dim)."""
     read = model(inputs, lengths, summary)
-    return torch.einsum("tb,tbd->bd", read.shares, torch.stack(read.outputs)), read.segments
+    return torch.einsum("tb,tbd->bd", read.shares, torch.stack(read.outputs))

@@ -15,7 +15,6 @@ from rmaat.baselines.softmax import SoftmaxAttention
 from rmaat.block import Block
 from rmaat.config import RMAATConfig
 from rmaat.control_schedule import ControlSchedule
-from rmaat.counters import Counters
 from rmaat.memory import Memory
 from rmaat.pretrained import Pretrained
 from rmaat.stem import ConvolutionalStem, HashedNGrams, LevelEmbedding
@@ -33,7 +32,6 @@ class Readout(NamedTuple):
     outputs: list[Tensor]  # one a segment: its tokens' features, or what `reduce` made of them
     memory: Tensor  # after each sample's last segment, (batch, memory_tokens, dim)
     shares: Tensor  # of each segment in a sample's trace, (segments, batch), sum to 1
-    segments: Tensor  # of each sample, T, (batch,)
 
 
 class RMAATModel(Pretrained):
@@ -57,8 +55,6 @@ class RMAATModel(Pretrained):
             self.embedding = nn.Linear(config.input_dim, config.dim)
         ngrams = config.dim, config.stem_ngrams, config.stem_buckets
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
-        counted = config.vocab_size, config.dim, config.stem_counters
-        self.counters = Counters(*counted) if config.stem_counters else None
         sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout, config.causal
         self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
         self.reach = self.stem.reach if self.stem is not None and config.causal else 0  # tokens seen before a segment
@@ -82,7 +78,6 @@ class RMAATModel(Pretrained):
         mask: Tensor | None,
         *tables: Tensor | None,
         before: Tensor | None = None,
-        counts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Read one segment.
 
@@ -100,15 +95,13 @@ class RMAATModel(Pretrained):
             `AstromorphicAttention.astrocytic_table()` of each block.
         before : Tensor, optional
             The last inputs before the segment, `reach` of them at most, for a causal stem.
-        counts : Tensor, optional
-            `Counters.count` at every token, (batch, n, stem_counters), in a model that has counters.
 
         Returns
         -------
         memory, features : Tensor
             (batch, memory_tokens, dim) and (batch, n, dim), n / stem_stride with a stem.
         """
-        tokens = self.embed(inputs, mask, before, counts)
+        tokens = self.embed(inputs, mask, before)
         count, n = memory.shape[1], tokens.shape[1]
         scaled = self.memory.enter(memory, factor[:, None, None])
         parts = [scaled + self.memory.identity, tokens]
@@ -138,19 +131,11 @@ class RMAATModel(Pretrained):
         """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
         self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
 
-    def embed(
-        self,
-        inputs: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        counts: Tensor | None = None,
-    ) -> Tensor:
+    def embed(self, inputs: Tensor, mask: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
         x = self.embedding(inputs if before is None else torch.cat([before, inputs], dim=1))
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)
-        if self.counters is not None:
-            x = x + self.counters(self.counters.count(inputs) if counts is None else counts)
         if self.stem is not None:
             x = self.stem(x, mask)
         if before is not None:
@@ -204,7 +189,6 @@ class RMAATModel(Pretrained):
         befores = [inputs[:, max(0, s - self.reach) : s] if self.reach and s else None for s in starts]
         wanted = (None,) * len(pieces) if targets is None else targets.split(size, dim=1)
         factors = self.memory.factors(segments, len(pieces))
-        counts = (None,) * len(pieces) if self.counters is None else self.counters.count(inputs).split(size, dim=1)
 
         def step(
             memory: Tensor,
@@ -213,16 +197,15 @@ class RMAATModel(Pretrained):
             mask: Tensor | None,
             target: Tensor | None,
             before: Tensor | None,
-            counts: Tensor | None,
             *shared: Tensor | None,
         ) -> tuple[Tensor, Tensor]:
-            memory, features = self.step(memory, factor, some, mask, *shared, before=before, counts=counts)
+            memory, features = self.step(memory, factor, some, mask, *shared, before=before)
             if reduce is None:
                 return memory, features
             compared = () if target is None else (target,)
             return memory, reduce(memory, features, self.places(mask), *compared)
 
-        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, befores, counts, strict=True))
+        steps: list[Segment] = list(zip(factors, pieces, masks, wanted, befores, strict=True))
         memory, outputs = recur(
             step,
             self.memory.initial.expand(batch, -1, -1),
@@ -231,7 +214,7 @@ class RMAATModel(Pretrained):
             [*self.parameters(), *(reduce.parameters() if isinstance(reduce, nn.Module) else ())],
             self.config.every_k if self.config.backprop == "amrb" else None,
         )
-        return Readout(outputs, memory, self.memory.shares(segments, len(pieces)), segments)
+        return Readout(outputs, memory, self.memory.shares(segments, len(pieces)))
 
     def check(self, inputs: Tensor) -> None:
         """Refuse inputs of another shape or type than the model reads and, on a CPU, ids outside its vocabulary."""

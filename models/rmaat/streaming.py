@@ -22,8 +22,7 @@ class Stream:
     batch : int
         Sequences read side by side.
     head : callable, optional
-        Maps the trace (batch, 2 * dim) and the number of segments of each sample, (batch,), to what `feed` returns;
-        None returns the tokens' features.
+        Maps the trace (batch, 2 * dim) to what `feed` returns; None returns the tokens' features.
 
     Attributes
     ----------
@@ -35,9 +34,7 @@ class Stream:
         Number of segments read.
     """
 
-    def __init__(
-        self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor, Tensor], Tensor] | None = None
-    ) -> None:
+    def __init__(self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor], Tensor] | None = None) -> None:
         self.model, self.head = model, head
         with torch.no_grad():
             self._tables = model.tables()
@@ -45,7 +42,6 @@ class Stream:
         self.trace = self.memory.new_zeros(batch, 2 * model.config.dim)
         self.segments, self._closed = 0, False
         self._before: Tensor | None = None  # the tokens that a causal stem sees before the next segment
-        self._count: Tensor | None = None  # of the model's counters after the last token
 
     @torch.no_grad()
     def feed(self, segment: Tensor) -> Tensor:
@@ -72,10 +68,6 @@ class Stream:
         self._closed = segment.shape[1] < size
         memory = self.model.memory
         factor = memory.streaming_factor(self.segments) if self.segments else torch.ones(())
-        counters, counts = self.model.counters, None
-        if counters is not None:
-            counts = counters.count(segment, self._count)
-            self._count = counts[:, -1]
         training = self.model.training
         self.model.eval()
         self.memory, features = self.model.step(
@@ -85,7 +77,6 @@ class Stream:
             None,
             *self._tables,
             before=self._before,
-            counts=counts,
         )
         if self.model.reach:
             seen = segment if self._before is None else torch.cat([self._before, segment], dim=1)
@@ -94,9 +85,7 @@ class Stream:
         self.segments += 1
         share = memory.share(self.segments)
         self.trace = torch.lerp(self.trace, summary(self.memory, features, None), share)
-        if self.head is None:
-            return features
-        return self.head(self.trace, torch.full((len(segment),), self.segments, device=segment.device))
+        return features if self.head is None else self.head(self.trace)
 
 
 def summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:

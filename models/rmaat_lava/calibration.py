@@ -28,7 +28,6 @@ LARGEST = 2.0**40
 
 SUPPORTED: dict[str, tuple[object, str]] = {
     "mixer": ("astromorphic", "the other mixers have no integer form"),
-    "stem_counters": (0, "no process counts over a sequence"),
     "causal": (False, "the read mode gets H and g at the end of a segment, not at every place"),
 }
 """What the model configuration has to be to have an integer program, and why; other fields may have any value."""
@@ -99,9 +98,6 @@ def check_supported(classifier: Classifier) -> None:
     for field, (needed, reason) in SUPPORTED.items():
         if getattr(config, field) != needed:
             raise InputError(field, getattr(config, field), f"{needed!r}, for a model to be deployed: {reason}")
-    if config.trace_norm == "segments":
-        allowed = "true or false, for a model to be deployed: the integer readout has one centre and one gain"
-        raise InputError("trace_norm", config.trace_norm, allowed)
     if config.head_dim > MAX_HEAD_DIM:
         raise InputError("dim / heads", config.head_dim, f"at most {MAX_HEAD_DIM}, for a model to be deployed")
     known = dict(kind(config).named_modules())
@@ -123,7 +119,7 @@ def float_traces(classifier: Classifier, calibration: Calibration) -> np.ndarray
     found = []
     for inputs, lengths in calibration.batches():
         sequences = inputs.flatten(0, lengths.ndim - 1)
-        found.append(trace(classifier.model, sequences, lengths.flatten())[0].double().numpy())
+        found.append(trace(classifier.model, sequences, lengths.flatten()).double().numpy())
     return np.concatenate(found)
 
 

@@ -90,8 +90,7 @@ def logits(
         hidden = F.relu(place("hidden", F.linear(features, weight("hidden", compared), head[0].bias)))
         return _dense(head[2], hidden, "classifier", place, weight)
     pool = _trace(classifier.model, inputs, lengths, place, weight)
-    norm: Any = classifier.trace_norm
-    if norm is not None:  # as in evaluation, whatever the mode
+    if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
         pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
     return _dense(head, place("features", pool), "classifier", place, weight)
 

@@ -63,7 +63,6 @@ def test_ngrams_are_looked_up_by_the_tokens_that_they_are_made_of() -> None:
     "changes",
     [
         {"stem_ngrams": 3},
-        {"stem_counters": 2},
         {"stem_stride": 1},
         {"stem_stride": 1, "causal": True},
         {"stem_layers": 0, "input_kind": "levels"},
@@ -91,7 +90,7 @@ def test_segments_pass_on_the_memory_alone() -> None:
 def test_replayed_gradients_are_those_of_bptt() -> None:
     gradients = []
     for backprop in ("amrb", "bptt"):
-        classifier = model(backprop=backprop, dropout=0.2, trace_norm=True, stem_counters=2)
+        classifier = model(backprop=backprop, dropout=0.2, trace_norm=True)
         torch.manual_seed(1)
         classifier(INPUTS, LENGTHS, LABELS).loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None]))
@@ -166,8 +165,6 @@ def test_stream_of_a_causal_stem_is_the_offline_pass() -> None:
     [
         ({"stem_kernel": 4}, "stem_kernel: got 4, .* odd"),
         ({"stem_ngrams": 2, "input_kind": "levels"}, "stem_ngrams: got 2, .* 'levels'"),
-        ({"stem_counters": 2, "input_kind": "levels"}, "stem_counters: got 2, .* 'levels'"),
-        ({"causal": True, "stem_stride": 1, "stem_counters": 2}, "stem_counters: got 2, .* causal"),
         ({"causal": True}, "stem_stride: got 4, .* causal"),
         ({"causal": True, "stem_stride": 1, "stem_ngrams": 2}, "stem_ngrams: got 2, .* causal"),
     ],
