@@ -2,8 +2,9 @@
 
 Both forms record the same: three variables of the ring every 0.5 s, or at every step (ring-every-step), and of the
 network what each form records by default; both read it when the run is over. Every case runs in a process of its own,
-twice in turn with the others, for a short and a long model time; the difference gives the cost of a model second, the
-rest that of starting (building included).
+in turn with the others, twice or as often as ``--rounds`` says: first for a time that is not used, where a compiled
+program is built, then for a short and a long model time. Their difference gives the cost of a model second, the first
+run that of starting (building included).
 Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 """
 
@@ -64,25 +65,26 @@ def one(model: str, form: str, backend: str, duration: float) -> float:
 
 def measured(model: str, backend: str, rounds: int) -> dict[str, dict[str, float]]:
     """Median cost of a start and of a model second, for each form."""
-    times: dict[str, list[tuple[float, float]]] = {form: [] for form in FORMS}
+    times: dict[str, list[tuple[float, ...]]] = {form: [] for form in FORMS}
     warm = 1 if backend == "brian2" else 0  # the first round fills the cache of compiled code
     for number in range(rounds + warm):
         for form in FORMS:
-            pair = []
-            for duration in LENGTHS[model, backend][form]:
-                command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
-                with tempfile.TemporaryDirectory() as cache:  # every compiled program is built from the start
-                    fresh = {} if backend == "brian2" else {"XDG_CACHE_HOME": cache}
+            short, long = LENGTHS[model, backend][form]
+            taken = []
+            with tempfile.TemporaryDirectory() as cache:  # a compiled program is built whole, then twice in part
+                fresh = {} if backend == "brian2" else {"XDG_CACHE_HOME": cache}
+                for duration in (1.5 * short, short, long):
+                    command = [sys.executable, __file__, "--one", model, form, backend, str(duration)]
                     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | fresh)
-                pair.append(float(done.stdout.splitlines()[-1]))
+                    taken.append(float(done.stdout.splitlines()[-1]))
             if number >= warm:
-                times[form].append((pair[0], pair[1]))
+                times[form].append(tuple(taken))
     result = {}
-    for form, pairs in times.items():
+    for form, taken_by_round in times.items():
         short, long = LENGTHS[model, backend][form]
-        slope = statistics.median((b - a) / (long - short) for a, b in pairs)
-        start = statistics.median(a for a, _ in pairs) - slope * short
-        result[form] = {"cpu_s_per_model_s": slope, "start_cpu_s": start, f"cpu_s_of_{long:g}_s": pairs[-1][1]}
+        slope = statistics.median((b - a) / (long - short) for _, a, b in taken_by_round)
+        start = statistics.median(first for first, _, _ in taken_by_round) - slope * 1.5 * short
+        result[form] = {"cpu_s_per_model_s": slope, "start_cpu_s": start, f"cpu_s_of_{long:g}_s": taken_by_round[-1][2]}
     return result
 
 
