@@ -30,7 +30,7 @@ def simulate(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A parameter, with unit: tau_p_long=300s. Repeatable; a list named settings in a config.",
+            help="A parameter, with unit: tau_p_long=300s. Repeatable; a list or table named settings in a config.",
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
