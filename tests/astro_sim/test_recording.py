@@ -44,7 +44,7 @@ def test_streamed_rows_are_the_rows_in_memory(tmp_path, monkeypatch, backend):
 @pytest.mark.parametrize("backend", ["brian2", "scipy"])
 def test_divergence_stops_the_run_and_keeps_the_rows_before(tmp_path, backend):
     p = MacroParameters(psi="identity", coupling=3.0, tau_p_short=0.5)
-    with pytest.warns(RuntimeWarning, match=r"diverged at .* s: try a smaller step"):
+    with pytest.warns(RuntimeWarning, match=r"diverged at .* s: try less input"):
         simulate_macro(p, stp_cycles(1, 40, 5, [1.0] * 3), out=tmp_path / "d.nc", backend=backend).close()
     kept = load_recording(tmp_path / "d.nc")
     assert "diverged" in kept.attrs["stopped"]
