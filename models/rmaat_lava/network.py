@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,5 @@ def classify(arrays: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> d
         "saturated": np.array(classifier.saturated()),
     }
     outputs |= {f"probe.{name}": np.asarray(values).astype(np.int64) for name, values in recorded.items()}
-    with suppress(EOFError):  # Lava may ask a process for its last words that has ended already; all is read by now
-        classifier.stop()
+    classifier.stop()
     return outputs
