@@ -108,11 +108,16 @@ class Rows:
         if self._monitors:
             time = np.asarray(self._monitors[0].t)
             values = {
-                item.name: np.asarray(getattr(monitor, item.source)).T / SI[item.unit]
+                item.name: _in_unit(getattr(monitor, f"{item.source}_").T, item.unit)
                 for monitor, (_, variables) in zip(self._monitors, self._groups, strict=True)
                 for item in variables
             }
             self._recorder.extend(time, values | also(time))
+
+
+def _in_unit(values: Array, unit: str) -> Array:
+    """SI values in `unit`; themselves where nothing changes, as a long run holds many."""
+    return values if SI[unit] == 1 else values / SI[unit]
 
 
 def run(network: Any, duration: float, dt: float, cells: Any, watched: str) -> str | None:

@@ -64,12 +64,12 @@ class Recorder:
     def events(self, dim: str, values: Mapping[str, Array]) -> None:
         """Append events along the dimension `dim`."""
         if not self._ended:
-            self._append(dim, values)
+            self._append(dim, {name: np.array(value) for name, value in values.items()})
 
     def flush(self) -> None:
         """Close the block of rows kept so far."""
         if self._filled:
-            self._keep("time", {name: block[: self._filled] for name, block in self._block.items()})
+            self._keep("time", {name: block[: self._filled].copy() for name, block in self._block.items()})
             self._filled = 0
 
     def _keep(self, dim: str, rows: Mapping[str, Array]) -> None:
@@ -94,7 +94,7 @@ class Recorder:
             return
         if self._file is None:
             for name, value in values.items():
-                self._kept[name].append(np.array(value))
+                self._kept[name].append(np.asarray(value))
             return
         start = self._file.dimensions[dim].size
         self._file.resize_dimension(dim, start + count)

@@ -48,14 +48,19 @@ def simulate(
     chosen = Loihi2HwCfg if on_chip else Loihi2SimCfg
     process.create_runtime(run_cfg=chosen(select_tag=tag, exception_proc_model_map=dict(models or {})))
     actors = process.runtime._messaging_infrastructure.actors
-    threading.Thread(target=_watch_models, args=(actors,), daemon=True).start()
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch_models, args=(actors, ended), daemon=True)
+    watch.start()
     start = time.perf_counter()
     try:
         process.run(condition=RunSteps(num_steps=steps))
     except RuntimeError:
         _report(actors)
         raise
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    ended.set()
+    watch.join()  # Lava's own stop reads the same pipes
+    return seconds
 
 
 def record(
@@ -88,11 +93,10 @@ def record(
     return recorded, seconds
 
 
-def _watch_models(actors: list) -> None:
-    """Look for exceptions as long as the network runs: Lava itself would wait for ever."""
-    while True:
+def _watch_models(actors: list, ended: threading.Event) -> None:
+    """Look for exceptions until the steps have ended: Lava itself would wait for ever."""
+    while not ended.wait(POLL):
         _report(actors)
-        time.sleep(POLL)
 
 
 def _report(actors: list) -> None:
