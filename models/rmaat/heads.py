@@ -45,7 +45,8 @@ class RMAATForSequenceClassification(Pretrained):
     logits = W_c sum_t w_t [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c,  w_t = 1/T or RF(t, T)
 
     The means of layer-normed features hardly differ from sample to sample; with `trace_norm` each entry of the
-    trace is centred and scaled by its batch's statistics (in evaluation by their running means).
+    trace is centred and scaled by its batch's statistics (in evaluation by their running means, which lag behind
+    the weights while they learn: `rmaat.training.evaluation.renew_trace_statistics`).
 
     Parameters
     ----------
@@ -71,16 +72,16 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        return prediction(self._read(trace(self.model, inputs, lengths), self.training and len(inputs) > 1), labels)
+        return prediction(self._read(trace(self.model, inputs, lengths), len(inputs) > 1), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
         return Stream(self.model, batch, self._read)
 
-    def _read(self, trace: Tensor, batch_statistics: bool = False) -> Tensor:
+    def _read(self, trace: Tensor, is_batch: bool = False) -> Tensor:
         if (norm := self.trace_norm) is not None:
-            mean, variance = norm.running_mean, norm.running_var
-            trace = F.batch_norm(trace, mean, variance, training=batch_statistics, momentum=0.1, eps=norm.eps)
+            learns, momentum = is_batch and norm.training, norm.momentum or 0.0
+            trace = F.batch_norm(trace, norm.running_mean, norm.running_var, None, None, learns, momentum, norm.eps)
         return self.classifier(trace)
 
 

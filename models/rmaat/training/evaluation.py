@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
-from rmaat.data.sequences import Sequences
+from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.masked_lm import HiddenTokens
+
+
+STATISTICS_FROM = 1024  # training examples
 
 
 class Score(NamedTuple):
@@ -98,6 +102,35 @@ def evaluate(
             accuracy.update(score.accuracy, score.weight)
     model.train(training)
     return {"loss": loss_mean.compute().item(), "accuracy": accuracy.compute().item()}
+
+
+@torch.no_grad()
+def renew_trace_statistics(
+    model: nn.Module, data: Sequences, batch_size: int, max_length: int | None, fabric: Fabric
+) -> None:
+    """Make the statistics of a model's trace those of its weights: their mean over batches of training examples.
+
+    Running means are of earlier weights, and those of averaged weights of others still. The trace hardly differs
+    between samples, so that a small shift of it hides all that does. A model without `trace_norm` is left alone.
+
+    Parameters
+    ----------
+    data : Sequences
+        The training examples; `STATISTICS_FROM` of them, always the same, are read.
+    """
+    norm: Any = getattr(model, "trace_norm", None)
+    if norm is None:
+        return
+    training, momentum = model.training, norm.momentum
+    model.eval()
+    norm.train()
+    batches = length_bucketed_batches(data.lengths, batch_size, seed=0, epoch=0)
+    with fabric.autocast():
+        for i, indices in enumerate(islice(batches, -(-STATISTICS_FROM // batch_size))):
+            norm.momentum = 1 / (i + 1)
+            model(*to_tensors(data, indices, max_length, fabric.device)[:2])
+    norm.momentum = momentum
+    model.train(training)
 
 
 def standard_error(accuracy: float, n: int) -> float:

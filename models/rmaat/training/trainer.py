@@ -20,7 +20,7 @@ from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits
 from rmaat.training.checkpoint import load_state, save_state
-from rmaat.training.evaluation import WeightedMean, evaluate, scored, to_tensors
+from rmaat.training.evaluation import WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
@@ -64,7 +64,7 @@ class Trainer:
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self.average = None
         if options.average:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True)
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
         self.best = -1.0
         self.elapsed = 0.0
         self.tokens_seen = self._counted = 0
@@ -136,16 +136,14 @@ class Trainer:
 
     def _validate(self, step: int, curves: CurveLog | None) -> None:
         """Score the averaged weights; keep them as the checkpoint if no earlier ones did better."""
-        scores = self.evaluate(self.splits.validation)
+        read = self.options.batch_size, self.recipe.data.max_length, self.fabric
+        renew_trace_statistics(self._averaged, self.splits.train, *read)
+        scores = evaluate(self._averaged, self.splits.validation, *read)
         if curves:
             curves.write(step, "validation", **scores, **self._usage())
         if scores["accuracy"] > self.best:
             self.best = scores["accuracy"]
             self.save()
-
-    def evaluate(self, data: Sequences) -> dict[str, float]:
-        """Loss (nats) and accuracy of the averaged weights on `data`."""
-        return evaluate(self._averaged, data, self.options.batch_size, self.recipe.data.max_length, self.fabric)
 
     def save(self) -> None:
         """Write the averaged weights and their configuration to ``checkpoint/``."""
