@@ -17,7 +17,6 @@ from torchmetrics import Metric
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.masked_lm import HiddenTokens
 
-
 STATISTICS_FROM = 1024  # training examples
 
 
