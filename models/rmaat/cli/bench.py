@@ -1,7 +1,7 @@
 """`rmaat bench`: models side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,9 @@ def lra(
         ),
     ] = "rmaat,transformer,linear,rmt,rlt,floor",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 .. N-1.")] = 2,
-    config: Annotated[str, typer.Option("--config", help="small or paper: the recipes TASK-small, …")] = "small",
+    config: Annotated[
+        Literal["small", "paper"], typer.Option("--config", help="Sizes: the recipes TASK-small or TASK-paper.")
+    ] = "small",
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps of all runs.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A recipe entry for all runs.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at the same time.")] = 1,
@@ -37,7 +39,7 @@ def lra(
     from rmaat.training.recipe import parse_change
 
     for task in tasks.split(","):
-        find_task(task)
+        find_task(task, "--tasks")
     shared = {} if steps is None else {"optimisation.steps": steps}
     run_cells(grid(tasks, models, seeds), config, shared | dict(map(parse_change, changes or [])), out, workers)
     paths = write_tables(collect(out), out)

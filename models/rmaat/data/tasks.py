@@ -102,10 +102,10 @@ TASKS: dict[str, Task] = {
 }
 
 
-def find_task(name: str) -> Task:
-    """The task called `name`; InputError names the others."""
+def find_task(name: str, option: str = "--task") -> Task:
+    """The task called `name`; InputError names the others, and the option that they are values of."""
     if name not in TASKS:
-        raise InputError("--task", name, f"one of {', '.join(TASKS)}")
+        raise InputError(option, name, f"one of {', '.join(TASKS)}")
     return TASKS[name]
 
 

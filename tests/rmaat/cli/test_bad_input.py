@@ -68,6 +68,21 @@ def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tasks", "listopts"), "--tasks: got 'listopts', expected one of listops, "),
+        (("--tasks", "image", "--config", "mine.toml"), "'--config'.*'mine.toml' is not one of 'small', 'paper'"),
+        (("--tasks", "image", "--models", "rmaatt"), "--models: got 'rmaatt', expected one of rmaat, "),
+    ],
+)
+def test_tables_that_cannot_be(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(said, refusal(capsys, "bench", "lra", *arguments, "--out", tmp_path / "x"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refusal(capsys, "fit", tmp_path / "absent.nc", "--out", tmp_path / "bio.toml")
     assert "absent.nc" in line
