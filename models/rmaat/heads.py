@@ -11,6 +11,7 @@ from rmaat.config import RMAATConfig
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
 from rmaat.streaming import Stream, summary
+from rmaat.trace_norm import TraceNorm
 
 
 @dataclass
@@ -45,8 +46,7 @@ class RMAATForSequenceClassification(Pretrained):
     logits = W_c sum_t w_t [mean of the tokens of segment t ; mean of mem'_{t+1}] + b_c,  w_t = 1/T or RF(t, T)
 
     The means of layer-normed features hardly differ from sample to sample; with `trace_norm` each entry of the
-    trace is centred and scaled by its batch's statistics (in evaluation by their running means, which lag behind
-    the weights while they learn: `rmaat.training.evaluation.renew_trace_statistics`).
+    trace is centred and scaled (`TraceNorm`).
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class RMAATForSequenceClassification(Pretrained):
         super().__init__()
         self.model = RMAATModel(config)
         self.config = self.model.config
-        self.trace_norm = nn.BatchNorm1d(2 * config.dim, affine=False) if config.trace_norm else None
+        self.trace_norm = TraceNorm(2 * config.dim) if config.trace_norm else None
         self.classifier = nn.Linear(2 * config.dim, config.num_labels)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None, labels: Tensor | None = None) -> Prediction:
@@ -72,17 +72,18 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        return prediction(self._read(trace(self.model, inputs, lengths), len(inputs) > 1), labels)
+        read = trace(self.model, inputs, lengths)
+        if self.trace_norm is not None:
+            tokens = torch.full(inputs.shape[:1], inputs.shape[1], device=read.device) if lengths is None else lengths
+            read = self.trace_norm(read, tokens)
+        return prediction(self.classifier(read), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
-        return Stream(self.model, batch, self._read)
+        return Stream(self.model, batch, self._evaluated)
 
-    def _read(self, trace: Tensor, is_batch: bool = False) -> Tensor:
-        if (norm := self.trace_norm) is not None:
-            learns, momentum = is_batch and norm.training, norm.momentum or 0.0
-            trace = F.batch_norm(trace, norm.running_mean, norm.running_var, None, None, learns, momentum, norm.eps)
-        return self.classifier(trace)
+    def _evaluated(self, trace: Tensor, lengths: Tensor) -> Tensor:
+        return self.classifier(trace if self.trace_norm is None else self.trace_norm.evaluated(trace, lengths))
 
 
 class RMAATForSequencePairClassification(Pretrained):

@@ -22,7 +22,8 @@ class Stream:
     batch : int
         Sequences read side by side.
     head : callable, optional
-        Maps the trace (batch, 2 * dim) to what `feed` returns; None returns the tokens' features.
+        Maps the trace (batch, 2 * dim) and the number of tokens read (batch,) to what `feed` returns; None returns
+        the tokens' features.
 
     Attributes
     ----------
@@ -34,13 +35,15 @@ class Stream:
         Number of segments read.
     """
 
-    def __init__(self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self, model: RMAATModel, batch: int = 1, head: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> None:
         self.model, self.head = model, head
         with torch.no_grad():
             self._tables = model.tables()
         self.memory = model.memory.initial.detach().expand(batch, -1, -1)
         self.trace = self.memory.new_zeros(batch, 2 * model.config.dim)
-        self.segments, self._closed = 0, False
+        self.segments, self._tokens, self._closed = 0, 0, False
         self._before: Tensor | None = None  # the tokens that a causal stem sees before the next segment
 
     @torch.no_grad()
@@ -83,9 +86,12 @@ class Stream:
             self._before = seen[:, -self.model.reach :]
         self.model.train(training)
         self.segments += 1
+        self._tokens += segment.shape[1]
         share = memory.share(self.segments)
         self.trace = torch.lerp(self.trace, summary(self.memory, features, None), share)
-        return features if self.head is None else self.head(self.trace)
+        if self.head is None:
+            return features
+        return self.head(self.trace, torch.full(segment.shape[:1], self._tokens, device=segment.device))
 
 
 def summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:

@@ -202,6 +202,10 @@ class ReadOut:
         15-bit RF; row T, column t weighs segment t.
     centre : int64 array of shape (2 dim,) or (dim,)
         Taken from the pool: the mean by which the model normalises it, and what rounding shifts it on average.
+    drift : int64 array of shape (bands, 2 dim) or (bands, dim)
+        Taken from it too: what that mean moves by with the length of a sequence, in steps.
+    bands : int64 array of shape (bands - 1,)
+        Token places of a sequence from which on the next row of `drift` counts.
     gain : int64 array of shape (2 dim,), (dim,) or (1,)
         15-bit factors from the centred pool, or what a pair makes of two, to messages.
     gain_shift : int64 array of shape ()
@@ -216,6 +220,8 @@ class ReadOut:
     mean_shift: Integers
     share: Integers
     centre: Integers
+    drift: Integers
+    bands: Integers
     gain: Integers
     gain_shift: Integers
     matching: tuple[Matching, ...]
@@ -296,6 +302,12 @@ class Program:
     def labels(self) -> int:
         """Number of classes."""
         return len(self.readout.classifier.bias)
+
+
+def token_places(program: Program, lengths: Integers) -> Integers:
+    """Places that the tokens of sequences of these lengths take in the blocks; of the same shape."""
+    full, rest = np.divmod(lengths, program.segment_length)
+    return full * program.token_places - (-rest // program.stride)
 
 
 def time_steps(program: Program, lengths: np.ndarray) -> int:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rmaat_lava.places import Places
 
 
+BANDS = 32  # of a sequence's length, on a logarithmic scale
+
+
 def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
     """The read-out for these ranges; the exponents of its places are added to `places`.
 
@@ -49,12 +52,15 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
 def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, Any]:
     """Normalisation and classifier of a trace."""
     weight, bias, centre, gain = _trace(model)
+    drift, bands = _drift(model)
     pool = places.exponents["trace"] = fit(places.ranges["mean"], STATE)
     message = places.message("features", {"classifier": weight}, pool if model.trace_norm is None else FINEST)
     multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
     out = fit(places.ranges["classifier"], STATE)
     return {
         "centre": whole(centre * 2.0**pool),
+        "drift": whole(drift[:, : len(centre)] * 2.0**pool),
+        "bands": bands,
         "gain": multiplier,
         "gain_shift": shift,
         "matching": (),
@@ -65,7 +71,7 @@ def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, 
 def _trace(model: RMAATForSequenceClassification) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
     """The classifier's weight and bias, and what its features are: gain times (trace minus centre).
 
-    Without memory both halves of the trace are the mean of the tokens, and their weights are added.
+    Without memory both halves of the trace, and so their means at any length, are the same; their weights are added.
     """
     dim, norm = model.config.dim, cast(Any, model.trace_norm)
     weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
@@ -78,6 +84,20 @@ def _trace(model: RMAATForSequenceClassification) -> tuple[torch.Tensor, torch.T
         centre, deviation = mean, sd
     gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
     return weight, bias, as_numpy(centre), gain
+
+
+def _drift(model: RMAATForSequenceClassification) -> tuple[np.ndarray, np.ndarray]:
+    """What the mean of the trace moves by in the middle of each of `BANDS` bands of u, and where the bands begin.
+
+    (bands, 2 dim), and in token places (bands - 1,). One band where the mean does not follow the length.
+    """
+    norm = cast(Any, model.trace_norm)
+    if norm is None or not norm.slopes.any():
+        return np.zeros((1, 2 * model.config.dim)), np.zeros(0, np.int64)
+    low, high = as_numpy(norm.log_lengths)
+    ends = np.exp(low + (high - low) * np.arange(1, 2 * BANDS) / (2 * BANDS))  # of half bands, in tokens
+    drift = as_numpy(norm.drift(torch.from_numpy(ends[::2])))
+    return drift, whole(np.ceil(ends[1::2] / model.config.stem_stride))
 
 
 def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str, Any]:
@@ -94,6 +114,8 @@ def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str
     matching = Matching(whole(pool), places.linear("hidden", weight, first.bias, message, hidden))
     return {
         "centre": np.zeros(weight.shape[1] // 4, np.int64),
+        "drift": np.zeros((1, weight.shape[1] // 4), np.int64),
+        "bands": np.zeros(0, np.int64),
         "gain": multiplier,
         "gain_shift": shift,
         "matching": (matching,),

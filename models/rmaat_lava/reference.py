@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rmaat_lava.arithmetic import LIMIT, MULTIPLIER_BITS, Integers
-from rmaat_lava.program import Program
+from rmaat_lava.program import Program, token_places
 from rmaat_lava.vectorised import Floats, power_of_two, round_scaled, saturate, vectorised
 
 
@@ -85,12 +85,12 @@ def classify(
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(_cores()) as pool:
         for cut in pool.map(one, batches):
             counts.update(cut)
-    return _decide(quick.readout, pools, counts)
+    return _decide(quick.readout, pools, token_places(program, lengths), counts)
 
 
-def _decide(readout: Any, pools: Floats, counts: Counter) -> Integers:
-    """Logits (examples, labels) from the pools (sequences, width); `readout` is quick."""
-    trace = pools - readout.centre
+def _decide(readout: Any, pools: Floats, places: Integers, counts: Counter) -> Integers:
+    """Logits (examples, labels) from the pools (sequences, width) over so many `places`; `readout` is quick."""
+    trace = pools - readout.centre - readout.drift[np.searchsorted(readout.bands, places, side="right")]
     for matching in readout.matching:
         a, b = trace[::2], trace[1::2]
         product = round_scaled(a * b, power_of_two(matching.product_shift))

@@ -91,7 +91,7 @@ def logits(
         return _dense(head[2], hidden, "classifier", place, weight)
     pool = _trace(classifier.model, inputs, lengths, place, weight)
     if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
-        pool = F.batch_norm(pool, norm.running_mean, norm.running_var, eps=norm.eps)
+        pool = norm.evaluated(pool, lengths)
     return _dense(head, place("features", pool), "classifier", place, weight)
 
 

@@ -56,6 +56,10 @@ def random_model(
     model = (RMAATForSequencePairClassification if pairs else RMAATForSequenceClassification)(small_config(**changes))
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    if getattr(model, "trace_norm", None) is not None:  # as if it had been fitted to sequences of 2 to 100 tokens
+        slopes = torch.randn(2, model.config.dim) * 0.1  # without memory both halves of the trace are the same
+        model.trace_norm.slopes.copy_(slopes.repeat(1, 2))
+        model.trace_norm.log_lengths.copy_(torch.tensor([2.0, 100.0]).log())
     return model.eval()
 
 

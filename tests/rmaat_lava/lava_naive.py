@@ -103,7 +103,7 @@ class Naive:
         dim = len(position[0])
         memory = None
         segments = [tokens[i : i + size] for i in range(0, len(tokens), size)]
-        pool = [0] * len(self["readout.centre"])
+        pool, places = [0] * len(self["readout.centre"]), 0
         for t, segment in enumerate(segments, 1):
             memory = self.enter(memory, len(segments), t)
             x = memory + self.stem(self.merged([self.embed(token) for token in segment], dim))
@@ -112,10 +112,12 @@ class Naive:
                 x = self.layer(f"layers.{layer}", x, len(memory), dim)
                 layer += 1
             memory, features = x[: len(memory)], x[len(memory) :]
+            places += len(features)
             means = self.mean(features) + (self.mean(memory) if memory else [])
             share = self["readout.share"][len(segments)][t]
             pool = [self.sat(p + shifted(m * share, 15)) for p, m in zip(pool, means, strict=True)]
-        return [p - c for p, c in zip(pool, self["readout.centre"], strict=True)]
+        drift = self["readout.drift"][sum(places >= band for band in self["readout.bands"])]
+        return [p - c - d for p, c, d in zip(pool, self["readout.centre"], drift, strict=True)]
 
     def enter(self, memory, total, t):
         identity = self["retention.identity"]

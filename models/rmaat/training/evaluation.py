@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
 from rmaat.data.sequences import Sequences, length_bucketed_batches
+from rmaat.heads import trace
 from rmaat.masked_lm import HiddenTokens
 
 STATISTICS_FROM = 1024  # training examples
@@ -107,7 +108,7 @@ def evaluate(
 def renew_trace_statistics(
     model: nn.Module, data: Sequences, batch_size: int, max_length: int | None, fabric: Fabric
 ) -> None:
-    """Make the statistics of a model's trace those of its weights: their mean over batches of training examples.
+    """Fit the statistics of a model's trace to its weights, on training examples; see `TraceNorm`.
 
     Running means are of earlier weights, and those of averaged weights of others still. The trace hardly differs
     between samples, so that a small shift of it hides all that does. A model without `trace_norm` is left alone.
@@ -120,15 +121,14 @@ def renew_trace_statistics(
     norm: Any = getattr(model, "trace_norm", None)
     if norm is None:
         return
-    training, momentum = model.training, norm.momentum
+    training, found = model.training, []
     model.eval()
-    norm.train()
     batches = length_bucketed_batches(data.lengths, batch_size, seed=0, epoch=0)
     with fabric.autocast():
-        for i, indices in enumerate(islice(batches, -(-STATISTICS_FROM // batch_size))):
-            norm.momentum = 1 / (i + 1)
-            model(*to_tensors(data, indices, max_length, fabric.device)[:2])
-    norm.momentum = momentum
+        for indices in islice(batches, -(-STATISTICS_FROM // batch_size)):
+            ids, lengths, _ = to_tensors(data, indices, max_length, fabric.device)
+            found.append((trace(cast(Any, model).model, ids, lengths), lengths))
+    norm.fit(*map(torch.cat, zip(*found, strict=True)))
     model.train(training)
 
 

@@ -75,14 +75,14 @@ class PyReadOut(ProgramModel):
             example, document = divmod(self.sequence, self.program.documents)
             self.sequence += 1
             if document == self.program.documents - 1:
-                self.logits[example] = self.classify()
+                self.logits[example] = self.classify((total - 1) * self.program.token_places + self.terms[0])
             else:
                 self.kept[:] = self.pool
 
-    def classify(self) -> Integers:
-        """Logits (labels,) from the pool, of a pair from both."""
+    def classify(self, places: int) -> Integers:
+        """Logits (labels,) from the pool over so many places, of a pair from both, whose mean follows no length."""
         part = self.program.readout
-        trace = self.pool - part.centre
+        trace = self.pool - part.centre - part.drift[np.searchsorted(part.bands, places, side="right")]
         for matching in part.matching:
             a, b = self.kept - part.centre, trace
             product = round_shift(a * b, matching.product_shift)

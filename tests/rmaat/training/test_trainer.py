@@ -11,7 +11,6 @@ from lightning.fabric import Fabric
 
 from astro_sim.errors import InputError
 from rmaat.data.listops import Grammar, generate
-from rmaat.data.sequences import length_bucketed_batches
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import evaluate, renew_trace_statistics
 from rmaat.training.log import read_curves
@@ -108,22 +107,19 @@ def test_the_checkpoint_is_the_best_on_validation(make_model, make_recipe, split
 
 
 def test_trace_statistics_of_a_checkpoint_are_those_of_its_weights(make_model, make_recipe, splits, tmp_path):
-    """The reference: mean over the batches of each one's mean and unbiased variance, by NumPy from the plain traces."""
-    trainer = run(lambda: make_model(trace_norm=True), make_recipe(learning_rate=0.05), splits, tmp_path)
+    """The reference: `np.polyfit` of degree 2 in the logarithm of the length, to the plain traces of all examples."""
+    run(lambda: make_model(trace_norm=True), make_recipe(learning_rate=0.05), splits, tmp_path)
     model = RMAATForSequenceClassification.from_pretrained(tmp_path / "checkpoint").eval()
-    norm = model.trace_norm
-    kept, model.trace_norm = (norm.running_mean.numpy(), norm.running_var.numpy()), None
-    traces = []
+    norm, model.trace_norm, traces = model.trace_norm, None, []
     model.classifier.register_forward_pre_hook(lambda _, inputs: traces.append(inputs[0].numpy()))
     with torch.no_grad():
-        for indices in length_bucketed_batches(splits.train.lengths, 8, 0, 0):
-            model(*(torch.from_numpy(array) for array in splits.train.padded(indices)))
-    assert len(traces) == 8
-    expected = np.mean([t.mean(0) for t in traces], axis=0), np.mean([t.var(0, ddof=1) for t in traces], axis=0)
-    for found, wanted in zip(kept, expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=1e-6)  # float32 sums
-    running = trainer.model.trace_norm.running_mean.numpy()
-    assert np.abs(running - expected[0]).max() > 10 * np.abs(kept[0] - expected[0]).max()  # what is not renewed lags
+        ids, lengths = (torch.from_numpy(array) for array in splits.train.padded(np.arange(64)))
+        model(ids, lengths)
+        found = norm(torch.zeros(64, 16), lengths) * -(norm.running_var + norm.eps).sqrt()  # mean(N)
+    plain, logs = traces[0].astype(float), np.log(lengths.numpy())
+    expected = np.vander(logs, 3) @ np.polyfit(logs, plain, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # float32
+    np.testing.assert_allclose(norm.running_var, (plain - expected).var(0, ddof=1), rtol=1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -132,8 +128,8 @@ def test_renewing_changes_nothing_but_the_statistics(make_model, splits, trainin
     before = {name: value.clone() for name, value in model.state_dict().items()}
     renew_trace_statistics(model, splits.train, 8, None, Fabric(accelerator="cpu"))
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {"trace_norm.running_mean", "trace_norm.running_var"}
-    assert model.training == model.trace_norm.training == training and model.trace_norm.momentum == 0.1
+    assert changed == {f"trace_norm.{name}" for name in ("running_mean", "running_var", "slopes", "log_lengths")}
+    assert model.training == model.trace_norm.training == training
 
 
 def test_it_learns(make_model, make_recipe, splits, tmp_path):
