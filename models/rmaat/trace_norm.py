@@ -1,15 +1,17 @@
 """Normalisation of the trace that a classifier reads, by statistics that follow the length of the sequence."""
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 
 
 class TraceNorm(nn.BatchNorm1d):
     """Batch normalisation without weights, whose mean in evaluation is a curve over the length.
 
     In training each entry of the trace is centred and scaled by the statistics of its batch, in which sequences are
-    of similar length. In evaluation by one variance and the mean
+    of similar length; several processes take those of their joint batch. In evaluation by one variance and the mean
 
         mean(N) = running_mean + slopes[0] u + slopes[1] u^2,  u = ln(N / shortest) / ln(longest / shortest) in 0..1,
 
@@ -36,11 +38,16 @@ class TraceNorm(nn.BatchNorm1d):
 
         A batch of one is normalised as in evaluation.
         """
-        return super().forward(trace) if self.training and len(trace) > 1 else self.evaluated(trace, lengths)
+        if not self.training or len(trace) == 1:
+            return self.evaluated(trace, lengths)
+        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(trace)
+        joint = torch.cat(list(all_gather(trace)))
+        return super().forward(joint).tensor_split(dist.get_world_size())[dist.get_rank()]
 
     def evaluated(self, trace: Tensor, lengths: Tensor) -> Tensor:
         """What `forward` gives in evaluation, whatever the mode."""
-        centred = trace - self.drift(lengths).to(trace)
+        centred = trace.to(self.slopes.dtype) - self.drift(lengths)  # bfloat16 would round away what is left
         return F.batch_norm(centred, self.running_mean, self.running_var, eps=self.eps)
 
     def drift(self, lengths: Tensor) -> Tensor:
@@ -58,7 +65,7 @@ class TraceNorm(nn.BatchNorm1d):
         curve = torch.linalg.lstsq(powers, traces, driver="gelsd").solution
         self.running_mean.copy_(curve[0])
         self.slopes.copy_(curve[1:])
-        self.running_var.copy_((traces - powers @ curve).var(0))
+        self.running_var.copy_((traces - powers @ curve).var(0, correction=0))
 
     def _powers(self, lengths: Tensor) -> Tensor:
         """1, u and u^2, (batch, 3)."""

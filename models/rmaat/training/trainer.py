@@ -60,6 +60,8 @@ class Trainer:
             if size % self.fabric.world_size or size > len(data):
                 allowed = f"a multiple of the {self.fabric.world_size} processes, at most {len(data)} examples"
                 raise InputError("batch_size", size, allowed)
+            if size == self.fabric.world_size and getattr(model, "trace_norm", None) is not None:
+                raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
         optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate, betas=BETAS)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self.average = None

@@ -21,7 +21,14 @@ def main(folder: Path, backprop: str) -> None:
     fabric.launch()
     torch.manual_seed(3)
     config = RMAATConfig(
-        vocab_size=16, num_labels=10, dim=16, heads=2, segment_length=16, memory_tokens=4, backprop=backprop
+        vocab_size=16,
+        num_labels=10,
+        dim=16,
+        heads=2,
+        segment_length=16,
+        memory_tokens=4,
+        trace_norm=True,
+        backprop=backprop,
     )
     model = fabric.setup(RMAATForSequenceClassification(config).double())
     data = generate(8, 5, Grammar(max_depth=6, min_length=20, max_length=90))

@@ -29,7 +29,14 @@ def test_two_processes_have_the_gradients_of_the_joint_batch(tmp_path, backprop)
     subprocess.run([*torchrun, WORKER, tmp_path, backprop], check=True, env=QUIET, timeout=280)
     torch.manual_seed(3)
     config = RMAATConfig(
-        vocab_size=16, num_labels=10, dim=16, heads=2, segment_length=16, memory_tokens=4, backprop=backprop
+        vocab_size=16,
+        num_labels=10,
+        dim=16,
+        heads=2,
+        segment_length=16,
+        memory_tokens=4,
+        trace_norm=True,
+        backprop=backprop,
     )
     model = RMAATForSequenceClassification(config).double()
     data = generate(8, 5, Grammar(max_depth=6, min_length=20, max_length=90))
