@@ -155,7 +155,7 @@ def test_impossible_options_are_refused(make_model, make_recipe, splits, tmp_pat
 
 
 def test_a_trace_cannot_be_normalised_over_batches_of_one(make_model, make_recipe, splits, tmp_path):
-    with pytest.raises(InputError, match="batch_size.*at least 2"):
+    with pytest.raises(InputError, match=r"batch_size.*at least 2"):
         run(lambda: make_model(trace_norm=True), make_recipe(batch_size=1), splits, tmp_path)
 
 
