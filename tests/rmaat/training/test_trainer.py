@@ -3,6 +3,7 @@
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -46,21 +47,27 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("trace_norm", [False, True])
 @pytest.mark.parametrize("stop_at", [2, 6, 10])
-def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(make_model, make_recipe, splits, tmp_path, stop_at):
+def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
+    make_model, make_recipe, splits, tmp_path, stop_at, trace_norm
+):
     """Broken off before the first state, inside the curriculum (it ends between two states), after it."""
     stage = {"steps": 5, "batch_size": 4, "min_length": 10, "max_length": 30}
     recipe = make_recipe().model_copy(update={"data": DataRecipe(curriculum=[stage])})
     splits = replace(splits, stages=(generate(20, 9, Grammar(max_depth=4, min_length=10, max_length=30)),))
-    whole = run(make_model, recipe, splits, tmp_path / "whole")
+    make = partial(make_model, trace_norm=trace_norm)
+    whole = run(make, recipe, splits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(make_model, recipe, splits, tmp_path / "cut", stop_at)
+        run(make, recipe, splits, tmp_path / "cut", stop_at)
     torch.manual_seed(99)
-    resumed = run(make_model, recipe, splits, tmp_path / "cut", resume=True)
+    resumed = run(make, recipe, splits, tmp_path / "cut", resume=True)
     assert same(whole.model, resumed.model) and same(whole.average, resumed.average)
+    weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]  # the trace's statistics with them
     curves = [read_curves(tmp_path / name / "metrics.csv") for name in ("whole", "cut")]
     assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
-    other = run(lambda: make_model(seed=5), recipe, splits, tmp_path / "other")
+    other = run(lambda: make(seed=5), recipe, splits, tmp_path / "other")
     assert not same(whole.model, other.model)
 
 
