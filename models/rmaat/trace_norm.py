@@ -40,7 +40,7 @@ class TraceNorm(nn.BatchNorm1d):
         """
         if not self.training or len(trace) == 1:
             return self.evaluated(trace, lengths)
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not dist.is_initialized():
             return super().forward(trace)
         joint = torch.cat(list(all_gather(trace)))
         return super().forward(joint).tensor_split(dist.get_world_size())[dist.get_rank()]
@@ -60,8 +60,6 @@ class TraceNorm(nn.BatchNorm1d):
         shortest, longest = lengths.min(), lengths.max()
         self.log_lengths.copy_(torch.stack([shortest, longest]).to(self.log_lengths).log())
         powers, traces = self._powers(lengths).double().cpu(), traces.double().cpu()
-        if shortest == longest:
-            powers[:, 1:] = 0
         curve = torch.linalg.lstsq(powers, traces, driver="gelsd").solution
         self.running_mean.copy_(curve[0])
         self.slopes.copy_(curve[1:])

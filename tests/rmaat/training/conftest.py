@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,6 +9,8 @@ from rmaat.data.listops import Grammar, generate
 from rmaat.data.tasks import Splits
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))  # of what a test and its processes share
 
 
 @pytest.fixture(scope="session")

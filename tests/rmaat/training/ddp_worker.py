@@ -9,16 +9,17 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 from safetensors.torch import save_file
+from torch import nn
 
 from rmaat.config import RMAATConfig
 from rmaat.data.listops import Grammar, generate
+from rmaat.data.sequences import Sequences
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import to_tensors
 
 
-def main(folder: Path, backprop: str) -> None:
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
-    fabric.launch()
+def model_and_examples(backprop: str) -> tuple[nn.Module, Sequences]:
+    """What both processes, and the one that they are compared with, start from: float64, eight expressions."""
     torch.manual_seed(3)
     config = RMAATConfig(
         vocab_size=16,
@@ -30,8 +31,15 @@ def main(folder: Path, backprop: str) -> None:
         trace_norm=True,
         backprop=backprop,
     )
-    model = fabric.setup(RMAATForSequenceClassification(config).double())
-    data = generate(8, 5, Grammar(max_depth=6, min_length=20, max_length=90))
+    examples = generate(8, 5, Grammar(max_depth=6, min_length=20, max_length=90))
+    return RMAATForSequenceClassification(config).double(), examples
+
+
+def main(folder: Path, backprop: str) -> None:
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+    fabric.launch()
+    plain, data = model_and_examples(backprop)
+    model = fabric.setup(plain)
     mine = data.select(torch.arange(fabric.global_rank, 8, 2).numpy())
     longest = int(data.lengths.max())
     ids, lengths, labels = to_tensors(mine, torch.arange(4).numpy(), None, fabric.device)

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from ddp_worker import model_and_examples
 from safetensors.torch import load_file
 
-from rmaat.config import RMAATConfig
-from rmaat.data.listops import Grammar, generate
-from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import to_tensors
 
 WORKER = Path(__file__).parent / "ddp_worker.py"
@@ -27,19 +25,7 @@ def test_two_processes_have_the_gradients_of_the_joint_batch(tmp_path, backprop)
     """gloo, two processes with half of the batch each; float64, so equal to 1e-6 relative with room to spare."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
     subprocess.run([*torchrun, WORKER, tmp_path, backprop], check=True, env=QUIET, timeout=280)
-    torch.manual_seed(3)
-    config = RMAATConfig(
-        vocab_size=16,
-        num_labels=10,
-        dim=16,
-        heads=2,
-        segment_length=16,
-        memory_tokens=4,
-        trace_norm=True,
-        backprop=backprop,
-    )
-    model = RMAATForSequenceClassification(config).double()
-    data = generate(8, 5, Grammar(max_depth=6, min_length=20, max_length=90))
+    model, data = model_and_examples(backprop)
     ids, lengths, labels = to_tensors(data, torch.arange(8).numpy(), None, torch.device("cpu"))
     model(ids, lengths, labels).loss.backward()
     first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2))
