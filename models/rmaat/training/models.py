@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from astro_sim.errors import InputError
@@ -44,12 +45,28 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
+    if recipe.parameters is not None:
+        config = _of_size(recipe.parameters, head(recipe), config)
     model: Any = head(recipe)(config)
     if recipe.start is not None:
         before: Any = load_checkpoint(Path(recipe.start))[0]
         _same_architecture(before.config, model.config)
         model.model.load_state_dict(before.model.state_dict())
     return model
+
+
+def trainable(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _of_size(wanted: int, kind: type[Pretrained], config: RMAATConfig) -> RMAATConfig:
+    """`config` with the `ffn_dim` whose model is nearest to `wanted` parameters, which are linear in it."""
+    with torch.random.fork_rng(devices=[]):
+        least, next_ = (trainable(kind(config.model_copy(update={"ffn_dim": n}))) for n in (1, 2))
+    if wanted < least:
+        raise InputError("parameters", wanted, f"at least {least} for a model of these settings")
+    return config.model_copy(update={"ffn_dim": 1 + round((wanted - least) / (next_ - least))})
 
 
 def _same_architecture(before: RMAATConfig, config: RMAATConfig) -> None:

@@ -73,13 +73,15 @@ class Recipe(_Section):
     """One training run: `kind` is a name of `rmaat.baselines`, `model` holds fields of `RMAATConfig`.
 
     The objective is to tell the task's labels, or (masked) the tokens that are hidden in its sequences. `start`
-    is the checkpoint whose model, without its head, the run starts from.
+    is the checkpoint whose model, without its head, the run starts from. `parameters`, if given, sets the model's
+    `ffn_dim` such that it has that many trainable parameters, as near as whole units allow.
     """
 
     task: str
     kind: str = "rmaat"
     objective: Literal["labels", "masked"] = "labels"
     start: str | None = None
+    parameters: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)

@@ -20,7 +20,7 @@ from rmaat.pretrained import WEIGHTS
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.log import draw_curves, peak_memory_mib
-from rmaat.training.models import build, load_checkpoint
+from rmaat.training.models import build, load_checkpoint, trainable
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
@@ -74,17 +74,17 @@ def train(
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     model = None if recipe.kind == "floor" else build(recipe, splits.train, parameters)
-    if fabric.is_global_zero:
+    trainer = None if model is None else Trainer(recipe, splits, model, out, fabric)
+    if fabric.is_global_zero:  # what can be refused has been
         console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
         about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
         about["data"] = splits.about()
         _make_room(out, about | start, resume)
     fabric.barrier()
-    if model is None:
+    if model is None or trainer is None:
         return _train_floors(recipe, splits, out, console)
     if fabric.global_rank:  # the processes start from the same weights and drop out different ones
         torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
-    trainer = Trainer(recipe, splits, model, out, fabric)
     trainer.fit(resume)
     fabric.barrier()
     best = load_checkpoint(out / "checkpoint")[0].to(fabric.device)
@@ -98,7 +98,7 @@ def train(
             "standard_error": standard_error(scores["accuracy"], len(splits.test)),
         },
         "floors": trivial,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": trainable(model),
         "seconds": trainer.elapsed,
         "tokens_per_s": trainer.tokens_seen / max(trainer.elapsed, 1e-9),
         "peak_memory_mib": peak_memory_mib(),

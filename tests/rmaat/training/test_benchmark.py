@@ -111,6 +111,16 @@ def test_a_cell_with_settings_of_its_own(tmp_path):
     assert SETTINGS in (tmp_path / "table.md").read_text()
 
 
+def test_models_of_equal_size(tmp_path):
+    """A unit of a feed-forward layer has 2 dim + 1 = 17 parameters, so that half of that can be missed."""
+    done = bench(tmp_path, "--models", "rmaat,transformer,linear,rmt,rlt", "--seeds", "1", "--set=parameters=40000")
+    assert done.exit_code == 0, done.exception
+    results = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/*/result.json")]
+    assert len(results) == 5 and all(abs(result["parameters"] - 40_000) <= 17 / 2 for result in results)
+    configs = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/*/checkpoint/config.json")]
+    assert len({config["ffn_dim"] for config in configs}) > 1
+
+
 MODELS = st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1)
 
 
