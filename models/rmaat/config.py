@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -37,9 +38,11 @@ class RMAATConfig(BaseModel):
 
     segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
     memory_tokens: int = Field(default=16, ge=0)
-    stem_layers: int = Field(default=0, ge=0, le=12)  # dilated convolutions before the blocks
+    stem_layers: int = Field(default=0, ge=0, le=32)  # dilated convolutions before the blocks
     stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
-    stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place
+    stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place; of a picture, a square
+    # pixels of a row; the stem is then one gated convolution over rows and columns, applied `stem_layers` times
+    picture_width: int | None = Field(default=None, ge=1)
     stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
     stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
     backprop: Literal["amrb", "bptt"] = "amrb"
@@ -90,9 +93,22 @@ class RMAATConfig(BaseModel):
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
         if self.stem_ngrams > 1 and self.input_kind != "tokens":
             raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
-        for field in ("stem_stride", "stem_ngrams"):
+        for field in ("stem_stride", "stem_ngrams", "picture_width"):
             if self.causal and getattr(self, field) != type(self).model_fields[field].default:
                 raise InputError(field, getattr(self, field), "its default, in a causal model")
+        return self
+
+    @model_validator(mode="after")
+    def _picture_is_possible(self) -> RMAATConfig:
+        if self.picture_width is None:
+            return self
+        side = isqrt(self.stem_stride)
+        if side**2 != self.stem_stride or self.picture_width % side:
+            allowed = f"the square of a divisor of picture_width = {self.picture_width}"
+            raise InputError("stem_stride", self.stem_stride, allowed)
+        if self.segment_length % (self.picture_width * side):
+            allowed = f"a multiple of {self.picture_width * side}, the pixels of {side} rows of the picture"
+            raise InputError("segment_length", self.segment_length, allowed)
         return self
 
     @property

@@ -69,6 +69,8 @@ class RMAATForMaskedLM(Pretrained):
         for field, refused in (("causal", True), ("input_kind", "features")):
             if getattr(config, field) == refused:
                 raise InputError(field, refused, "another value, for masked modelling")
+        if config.picture_width is not None:  # whose places are no runs of tokens
+            raise InputError("picture_width", config.picture_width, "none, for masked modelling")
         self.model = RMAATModel(config)
         self.config = self.model.config
         self.head = HiddenLoss(config.dim, config.vocab_size, config.stem_stride)

@@ -1,6 +1,7 @@
 """The RMAAT model: a stack of astromorphic blocks that reads a sequence segment by segment."""
 
 from collections.abc import Callable
+from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from rmaat.block import Block
 from rmaat.config import RMAATConfig
 from rmaat.control_schedule import ControlSchedule
 from rmaat.memory import Memory
+from rmaat.picture_stem import PictureStem
 from rmaat.pretrained import Pretrained
 from rmaat.stem import ConvolutionalStem, HashedNGrams, LevelEmbedding
 from rmaat_bridge.bio_parameters import BioParameters
@@ -55,9 +57,8 @@ class RMAATModel(Pretrained):
             self.embedding = nn.Linear(config.input_dim, config.dim)
         ngrams = config.dim, config.stem_ngrams, config.stem_buckets
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
-        sizes = config.dim, config.stem_layers, config.stem_kernel, config.stem_stride, config.dropout, config.causal
-        self.stem = ConvolutionalStem(*sizes) if config.stem_layers or config.stem_stride > 1 else None
-        self.reach = self.stem.reach if self.stem is not None and config.causal else 0  # tokens seen before a segment
+        self.stem: Any = _stem(config)
+        self.reach = self.stem.reach if config.causal and self.stem is not None else 0  # tokens seen before a segment
         self.position = nn.Parameter(torch.randn(config.token_places, config.dim) * 0.5)
         self.memory = Memory(
             config.memory_tokens,
@@ -244,6 +245,15 @@ class RMAATModel(Pretrained):
         if len(outside):
             raise InputError("lengths", int(outside[0]), f"values from 1 to {length}")
         return lengths
+
+
+def _stem(config: RMAATConfig) -> Any:
+    sizes = config.dim, config.stem_layers, config.stem_kernel
+    if config.picture_width is not None:
+        return PictureStem(*sizes, config.picture_width, isqrt(config.stem_stride))
+    if not config.stem_layers and config.stem_stride == 1:
+        return None
+    return ConvolutionalStem(*sizes, config.stem_stride, config.dropout, config.causal)
 
 
 def _schedule(config: RMAATConfig, bio: BioParameters) -> RetentionSchedule | ControlSchedule | None:

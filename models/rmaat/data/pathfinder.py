@@ -43,7 +43,7 @@ class Layout:
     size : int
         32 is Long Range Arena's; 128 is the same drawing twice as large on a wider field.
     contour_length : int
-        Dashes of each of the two contours: 6, 9 or 14.
+        Dashes of each of the two contours, from 2 to 14; published are `LEVELS`.
     """
 
     size: int = 32
@@ -61,8 +61,8 @@ class Layout:
     def __post_init__(self) -> None:
         if self.size not in (32, 128):
             raise InputError("size", self.size, "32 or 128")
-        if self.contour_length not in LEVELS.values():
-            raise InputError("contour_length", self.contour_length, "6, 9 or 14")
+        if not 2 <= self.contour_length <= 14:
+            raise InputError("contour_length", self.contour_length, "from 2 to 14")
 
     @classmethod
     def of_size(cls, size: int, contour_length: int = 14) -> Layout:

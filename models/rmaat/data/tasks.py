@@ -194,7 +194,7 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
         If the task is unknown or its data are missing or damaged.
     """
     task = find_task(name)
-    stages = tuple(_stage(task, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
+    stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
         cached = {split: Sequences.open(folder / split) for split in SPLITS}
@@ -214,12 +214,14 @@ def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]
     return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
 
 
-def _stage(task: Task, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
-    if task.generate is not _listops_drawn:
-        raise InputError("data.curriculum", stage.max_length, "no stages; only ListOps is drawn at any length")
-    n = min(recipe.train, stage.steps * stage.batch_size)
-    bounds = stage.min_length, stage.max_length
-    return _listops_drawn(n, derived_seed(seed, f"stage {index}"), bounds)
+def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
+    n, seed = min(recipe.train, stage.steps * stage.batch_size), derived_seed(seed, f"stage {index}")
+    if name == "listops" and stage.min_length is not None and stage.max_length is not None:
+        return _listops_drawn(n, seed, (stage.min_length, stage.max_length))
+    if name == "pathfinder" and stage.contour_length is not None:
+        return pathfinder.generate(n, seed, pathfinder.Layout(contour_length=stage.contour_length))
+    allowed = {"listops": "min_length and max_length", "pathfinder": "contour_length"}.get(name, "no stages")
+    raise InputError(f"data.curriculum.{index}", stage.model_dump(exclude_none=True), f"{allowed}, for {name}")
 
 
 def derived_seed(seed: int, name: str) -> int:

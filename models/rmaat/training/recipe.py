@@ -19,12 +19,18 @@ class _Section(BaseModel):
 
 
 class Stage(_Section):
-    """`steps` steps on batches of `batch_size` examples with ``min_length < length < max_length``."""
+    """`steps` steps on batches of `batch_size` easier examples, at `rate` times the scheduled learning rate.
+
+    Expressions of ListOps have ``min_length < length < max_length`` tokens, contours of Pathfinder
+    `contour_length` dashes.
+    """
 
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    min_length: int = Field(ge=0)
-    max_length: int = Field(ge=2)
+    rate: float = Field(1.0, gt=0)
+    min_length: int | None = Field(None, ge=0)
+    max_length: int | None = Field(None, ge=2)
+    contour_length: int | None = Field(None, ge=2, le=14)
 
 
 class DataRecipe(_Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,9 @@ class Trainer:
     def _step(self, step: int, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> None:
         """One optimiser step: forward and backward of its batches, clipping, update, moving average."""
         options = self.options
+        share = learning_rate_share(self._share_used(step), options.warmup) * self._rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * learning_rate_share(self._share_used(step), options.warmup)
+            group["lr"] = options.learning_rate * share
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
@@ -160,9 +161,9 @@ class Trainer:
 
     def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """This process's share of every batch after the first `done` ones: the curriculum, then the task."""
-        accumulate, stages = self.options.accumulate, self.recipe.data.curriculum
+        stages = self.recipe.data.curriculum
         for stage, data in zip(stages, self.splits.stages, strict=True):
-            count = stage.steps * accumulate
+            count = stage.steps * self.options.accumulate
             yield from islice(self._endless(data, stage.batch_size, done), max(0, count - done))
             done = max(0, done - count)
         yield from self._endless(self.splits.train, self.options.batch_size, done)
@@ -175,6 +176,12 @@ class Trainer:
                 mine = indices[self.fabric.global_rank :: self.fabric.world_size]
                 yield to_tensors(data, mine, self.recipe.data.max_length, self.fabric.device)
             epoch, skip = epoch + 1, 0
+
+    def _rate(self, step: int) -> float:
+        """Factor of the learning rate in the stage of `step`."""
+        stages = self.recipe.data.curriculum
+        ends = accumulate(stage.steps for stage in stages)
+        return next((stage.rate for stage, end in zip(stages, ends, strict=True) if step < end), 1.0)
 
     def _share_used(self, step: int) -> float:
         share = step / self.options.steps

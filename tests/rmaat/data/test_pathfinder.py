@@ -32,7 +32,7 @@ def test_two_dots_brighter_than_the_dashes(drawn):
     assert white.sum(axis=(1, 2)).max() <= 2 * np.pi * 2.0**2
 
 
-@pytest.mark.parametrize("length", LEVELS.values())
+@pytest.mark.parametrize("length", [3, 11, *LEVELS.values()])
 def test_ink_grows_with_the_contours(length):
     """A dash of length 2 covers about 2 * (2 + 1) half-toned pixels; contours, distractors and dots together
     leave between half and one and a half times that of ink."""
@@ -60,6 +60,6 @@ def test_turns_have_the_published_density():
 def test_large_images_and_impossible_layouts():
     data = generate(2, 0, Layout.of_size(128, 6), workers=1)
     assert data.lengths.tolist() == [128 * 128] * 2
-    for wrong in ({"size": 64}, {"contour_length": 7}):
+    for wrong in ({"size": 64}, {"contour_length": 15}):
         with pytest.raises(InputError):
             Layout(**wrong)

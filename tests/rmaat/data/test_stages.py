@@ -1,0 +1,45 @@
+"""Examples of the stages of a curriculum."""
+
+import numpy as np
+import pytest
+
+from astro_sim.errors import InputError
+from rmaat.data.pathfinder import Layout, generate
+from rmaat.data.tasks import derived_seed, load_splits
+from rmaat.training.recipe import DataRecipe
+
+FEW = {"train": 12, "validation": 2, "test": 2}
+
+
+def stages(task: str, *wanted: dict[str, float]) -> list[object]:
+    curriculum = [{"steps": 2, "batch_size": 4} | stage for stage in wanted]
+    return list(load_splits(task, DataRecipe(**FEW, curriculum=curriculum), seed=3).stages)
+
+
+def test_each_stage_has_its_own_lengths_and_as_many_examples_as_it_reads() -> None:
+    short, long = stages("listops", {"min_length": 20, "max_length": 40}, {"min_length": 60, "max_length": 90})
+    assert len(short) == len(long) == 8
+    assert short.lengths.min() > 20 and short.lengths.max() < 40
+    assert long.lengths.min() > 60 and long.lengths.max() < 90
+
+
+def test_contours_of_a_stage_have_its_dashes() -> None:
+    first, second = stages("pathfinder", {"contour_length": 3}, {"contour_length": 6, "steps": 9})
+    assert len(first) == 8 and len(second) == 12  # no more than the training examples
+    expected = generate(12, derived_seed(3, "stage 1"), Layout(contour_length=6), workers=1)
+    assert np.array_equal(second.tokens, expected.tokens) and np.array_equal(second.labels, expected.labels)
+    assert (first.tokens > 1).sum() / 8 < (second.tokens > 1).sum() / 12  # less ink
+
+
+@pytest.mark.parametrize(
+    ("task", "stage", "said"),
+    [
+        ("listops", {"contour_length": 6}, "min_length and max_length, for listops"),
+        ("listops", {"min_length": 6}, "min_length and max_length, for listops"),
+        ("pathfinder", {"min_length": 6, "max_length": 9}, "contour_length, for pathfinder"),
+        ("mnist", {"contour_length": 6}, "no stages, for mnist"),
+    ],
+)
+def test_a_stage_of_another_task_is_refused(task: str, stage: dict[str, float], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        stages(task, stage)
