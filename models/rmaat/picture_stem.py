@@ -7,18 +7,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class PictureNorm(nn.Module):
+    """Centres and scales a picture by the mean and variance over all channels of all places that exist.
+
+    A norm of each place for itself would raise the noise of an empty place to the size of a signal.
+
+    Parameters
+    ----------
+    dim : int
+        Channels; each has a gain and a shift.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, exists: Tensor) -> Tensor:
+        """(batch, rows, columns, dim); `exists` is (batch, rows, columns, 1)."""
+        count = exists.sum((1, 2, 3), keepdim=True).clamp_min(1) * x.shape[-1]
+        x = x - (x * exists).sum((1, 2, 3), keepdim=True) / count
+        variance = (x * x * exists).sum((1, 2, 3), keepdim=True) / count
+        return x * torch.rsqrt(variance + 1e-5) * self.weight + self.bias
+
+
 class PictureStem(nn.Module):
     """Merges squares of pixels into places, then lets neighbouring places tell each other what they hold.
 
     With y_0 = W_in s the merged squares, k = 0 .. iterations - 1 and * a convolution over rows and columns,
 
-        c_k     = relu(LN_k(W * y_k) + y_0)
+        c_k     = relu(N_k(W * y_k) + y_0)
         g_k     = sigmoid(W_g [y_k ; c_k] + b_g)
         y_{k+1} = y_k + g_k (c_k - y_k),
 
-    and LN(y) of the last. W and W_g are the same in every iteration, so that what holds for one step along a contour
-    is learnt for all of them. Places see (kernel - 1) / 2 more on each side with every iteration, and nothing beyond
-    their segment. Pixels and places that do not exist count as zeros.
+    with N_k a `PictureNorm`, and the last y through a layer norm. W and W_g are the same in every iteration, so that
+    what holds for one step along a contour is learnt for all of them. Places see (kernel - 1) / 2 more on each side
+    with every iteration, and nothing beyond their segment. Pixels and places that do not exist count as zeros.
 
     Parameters
     ----------
@@ -39,7 +63,7 @@ class PictureStem(nn.Module):
         self.merge = nn.Conv2d(dim, dim, side, stride=side)
         self.convolution = nn.Conv2d(dim, dim, kernel, padding="same")
         self.gate = nn.Linear(2 * dim, dim)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(iterations))
+        self.norms = nn.ModuleList(PictureNorm(dim) for _ in range(iterations))
         self.last = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -50,7 +74,7 @@ class PictureStem(nn.Module):
         y = start
         for norm in self.norms:
             seen = self.convolution((y * exists).movedim(-1, 1)).movedim(1, -1)
-            candidate = F.relu(norm(seen) + start)
+            candidate = F.relu(norm(seen, exists) + start)
             gate = torch.sigmoid(self.gate(torch.cat([y, candidate], dim=-1)))
             y = y + gate * (candidate - y)
         return self.last(y).flatten(1, 2)[:, : self._count(mask.shape[1])]

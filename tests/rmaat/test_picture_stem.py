@@ -35,7 +35,7 @@ def test_stem_is_its_equation() -> None:
                     start[r, c] += stem.merge.weight[:, :, i, j] @ x[2 * r + i, 2 * c + j]
     y = start
     for norm in stem.norms:
-        after = torch.zeros_like(y)
+        after, summed = torch.zeros_like(y), torch.zeros_like(y)
         for r in range(rows):
             for c in range(columns):
                 seen = stem.convolution.bias
@@ -43,7 +43,11 @@ def test_stem_is_its_equation() -> None:
                     for j in (-1, 0, 1):
                         if 0 <= r + i < rows and 0 <= c + j < columns:
                             seen = seen + stem.convolution.weight[:, :, i + 1, j + 1] @ y[r + i, c + j]
-                candidate = (norm(seen) + start[r, c]).clamp_min(0)
+                summed[r, c] = seen
+        scaled = (summed - summed.mean()) / (summed.var(correction=0) + 1e-5).sqrt()
+        for r in range(rows):
+            for c in range(columns):
+                candidate = (scaled[r, c] * norm.weight + norm.bias + start[r, c]).clamp_min(0)
                 gate = 1 / (1 + torch.exp(-stem.gate(torch.cat([y[r, c], candidate]))))
                 after[r, c] = (1 - gate) * y[r, c] + gate * candidate
         y = after
