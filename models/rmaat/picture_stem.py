@@ -34,7 +34,7 @@ class PictureNorm(nn.Module):
 class PictureStem(nn.Module):
     """Merges squares of pixels into places, then lets neighbouring places tell each other what they hold.
 
-    With y_0 = W_in s the merged squares, k = 0 .. iterations - 1 and * a convolution over rows and columns,
+    With y_0 = W_in s, where s is a square and half a square around it, k = 0 .. iterations - 1 and * a convolution over rows and columns,
 
         c_k     = relu(N_k(W * y_k) + y_0)
         g_k     = sigmoid(W_g [y_k ; c_k] + b_g)
@@ -60,7 +60,7 @@ class PictureStem(nn.Module):
     def __init__(self, dim: int, iterations: int, kernel: int, width: int, side: int) -> None:
         super().__init__()
         self.width, self.side = width, side
-        self.merge = nn.Conv2d(dim, dim, side, stride=side)
+        self.merge = nn.Conv2d(dim, dim, side + 2 * (side // 2), stride=side, padding=side // 2)
         self.convolution = nn.Conv2d(dim, dim, kernel, padding="same")
         self.gate = nn.Linear(2 * dim, dim)
         self.norms = nn.ModuleList(PictureNorm(dim) for _ in range(iterations))

@@ -30,9 +30,10 @@ def test_stem_is_its_equation() -> None:
     for r in range(rows):
         for c in range(columns):
             start[r, c] = stem.merge.bias
-            for i in (0, 1):
-                for j in (0, 1):
-                    start[r, c] += stem.merge.weight[:, :, i, j] @ x[2 * r + i, 2 * c + j]
+            for i in range(-1, 3):
+                for j in range(-1, 3):
+                    if 0 <= 2 * r + i < 4 and 0 <= 2 * c + j < 6:
+                        start[r, c] += stem.merge.weight[:, :, i + 1, j + 1] @ x[2 * r + i, 2 * c + j]
     y = start
     for norm in stem.norms:
         after, summed = torch.zeros_like(y), torch.zeros_like(y)
