@@ -34,7 +34,8 @@ class PictureNorm(nn.Module):
 class PictureStem(nn.Module):
     """Merges squares of pixels into places, then lets neighbouring places tell each other what they hold.
 
-    With y_0 = W_in s, where s is a square and half a square around it, k = 0 .. iterations - 1 and * a convolution over rows and columns,
+    With y_0 = W_in s, where s is a square and half a square around it, k = 0 .. iterations - 1 and * a convolution
+    over rows and columns,
 
         c_k     = relu(N_k(W * y_k) + y_0)
         g_k     = sigmoid(W_g [y_k ; c_k] + b_g)
