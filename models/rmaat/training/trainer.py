@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate, islice
 from pathlib import Path
@@ -178,10 +179,12 @@ class Trainer:
             epoch, skip = epoch + 1, 0
 
     def _rate(self, step: int) -> float:
-        """Factor of the learning rate in the stage of `step`."""
-        stages = self.recipe.data.curriculum
-        ends = accumulate(stage.steps for stage in stages)
-        return next((stage.rate for stage, end in zip(stages, ends, strict=True) if step < end), 1.0)
+        """Factor of the learning rate: of the stage of `step`, and of the stage's own warm-up."""
+        stages, ramp = self.recipe.data.curriculum, self.recipe.data.stage_warmup
+        starts = [0, *accumulate(stage.steps for stage in stages)]
+        index = bisect_right(starts, step) - 1
+        rate = stages[index].rate if index < len(stages) else 1.0
+        return rate * min(1.0, (step - starts[index]) / ramp) if ramp else rate
 
     def _share_used(self, step: int) -> float:
         share = step / self.options.steps

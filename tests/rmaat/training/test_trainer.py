@@ -27,22 +27,21 @@ def test_learning_rate_closed_form():
     assert learning_rate_share(1.0, 0.0) == pytest.approx(0.0)
 
 
-def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path):
-    """Each step's rate is the closed form times the stage's factor: 0.5 for two steps, 3 for three, then 1."""
+@pytest.mark.parametrize("ramp", [0, 2])
+def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path, ramp):
+    """Each step's rate is the closed form times the stage's factor, and 0 and 1/2 of it in two steps of warm-up."""
     few = {"min_length": 20, "max_length": 60, "batch_size": 8}
     stages = [few | {"steps": 2, "rate": 0.5}, few | {"steps": 3, "rate": 3.0}]
-    rates = []
     options = {"steps": 8, "batch_size": 8, "warmup": 0.25, "learning_rate": 0.01}
-    recipe = Recipe(task="listops", data={"curriculum": stages}, optimisation=options)
+    data = {"curriculum": stages, "stage_warmup": ramp}
+    recipe = Recipe(task="listops", data=data, optimisation=options)
     trainer = Trainer(recipe, replace(splits, stages=(splits.train, splits.train)), make_model(), tmp_path)
-    trainer.optimizer.optimizer.register_step_pre_hook(
-        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
-    )
+    found: list[float] = []
+    trainer.optimizer.optimizer.register_step_pre_hook(lambda adam, *_: found.append(adam.param_groups[0]["lr"]))
     trainer.fit()
-    expected = [
-        0.01 * learning_rate_share(step / 8, 0.25) * rate for step, rate in enumerate([0.5] * 2 + [3] * 3 + [1] * 3)
-    ]
-    assert rates == pytest.approx(expected)
+    factors = [0.5, 0.5, 3, 3, 3, 1, 1, 1] if not ramp else [0, 0.25, 0, 1.5, 3, 0, 0.5, 1]
+    expected = [0.01 * learning_rate_share(step / 8, 0.25) * factor for step, factor in enumerate(factors)]
+    assert found == pytest.approx(expected)
 
 
 def run(make_model, recipe, splits, out, stop_at=None, resume=False):
