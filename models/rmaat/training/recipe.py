@@ -39,8 +39,8 @@ class DataRecipe(_Section):
     `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
     Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
-    steps takes all of the task's own examples; generated tasks draw further examples for the stages. Every stage, and the
-    rest, begins with `stage_warmup` steps in which the learning rate rises from 0.
+    steps takes all of the task's own examples; generated tasks draw further examples for the stages. Every
+    stage, and the rest, begins with `stage_warmup` steps in which the learning rate rises from 0.
     """
 
     source: str | None = None
