@@ -38,7 +38,7 @@ class RMAATConfig(BaseModel):
 
     segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
     memory_tokens: int = Field(default=16, ge=0)
-    stem_layers: int = Field(default=0, ge=0, le=32)  # dilated convolutions before the blocks
+    stem_layers: int = Field(default=0, ge=0, le=32)  # dilated convolutions before the blocks, at most 12
     stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
     stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place; of a picture, a square
     # pixels of a row; the stem is then one gated convolution over rows and columns, applied `stem_layers` times
@@ -91,6 +91,8 @@ class RMAATConfig(BaseModel):
     def _stem_is_possible(self) -> RMAATConfig:
         if self.stem_kernel % 2 == 0:
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
+        if self.stem_layers > 12 and self.picture_width is None:
+            raise InputError("stem_layers", self.stem_layers, "at most 12, or a picture_width")
         if self.stem_ngrams > 1 and self.input_kind != "tokens":
             raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
         for field in ("stem_stride", "stem_ngrams", "picture_width"):
@@ -102,6 +104,8 @@ class RMAATConfig(BaseModel):
     def _picture_is_possible(self) -> RMAATConfig:
         if self.picture_width is None:
             return self
+        if self.stem_layers == 0:
+            raise InputError("stem_layers", 0, "at least 1, with a picture_width")
         side = isqrt(self.stem_stride)
         if side**2 != self.stem_stride or self.picture_width % side:
             allowed = f"the square of a divisor of picture_width = {self.picture_width}"

@@ -44,6 +44,7 @@ class PictureStem(nn.Module):
     with N_k a `PictureNorm`, and the last y through a layer norm. W and W_g are the same in every iteration, so that
     what holds for one step along a contour is learnt for all of them. Places see (kernel - 1) / 2 more on each side
     with every iteration, and nothing beyond their segment. Pixels and places that do not exist count as zeros.
+    Nothing is dropped out.
 
     Parameters
     ----------

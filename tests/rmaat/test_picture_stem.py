@@ -97,6 +97,8 @@ def test_amrb_streaming_and_padding_agree_with_whole_reading() -> None:
         ({"stem_stride": 2}, "stem_stride"),
         ({"stem_stride": 16}, "stem_stride"),
         ({"segment_length": 18}, "segment_length"),
+        ({"stem_layers": 0}, "stem_layers"),
+        ({"stem_layers": 13, "picture_width": None}, "stem_layers"),
         ({"causal": True, "stem_stride": 1}, "picture_width"),
     ],
 )

@@ -214,14 +214,18 @@ def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]
     return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
 
 
+STAGES = {"listops": ("min_length", "max_length"), "pathfinder": ("contour_length",)}  # what makes examples easier
+
+
 def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
+    given = stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
+    if given.keys() != set(STAGES.get(name, ())):
+        allowed = " and ".join(STAGES.get(name, ())) or "no stages"
+        raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
     n, seed = min(recipe.train, stage.steps * stage.batch_size), derived_seed(seed, f"stage {index}")
-    if name == "listops" and stage.min_length is not None and stage.max_length is not None:
-        return _listops_drawn(n, seed, (stage.min_length, stage.max_length))
-    if name == "pathfinder" and stage.contour_length is not None:
-        return pathfinder.generate(n, seed, pathfinder.Layout(contour_length=stage.contour_length))
-    allowed = {"listops": "min_length and max_length", "pathfinder": "contour_length"}.get(name, "no stages")
-    raise InputError(f"data.curriculum.{index}", stage.model_dump(exclude_none=True), f"{allowed}, for {name}")
+    if name == "pathfinder":
+        return pathfinder.generate(n, seed, pathfinder.Layout(**given))
+    return _listops_drawn(n, seed, (given["min_length"], given["max_length"]))
 
 
 def derived_seed(seed: int, name: str) -> int:

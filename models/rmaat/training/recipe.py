@@ -15,7 +15,7 @@ CONFIGS = files("rmaat") / "configs"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Stage(_Section):
@@ -89,7 +89,7 @@ class Recipe(_Section):
     kind: str = "rmaat"
     objective: Literal["labels", "masked"] = "labels"
     start: str | None = None
-    parameters: int | None = Field(None, ge=1)
+    parameters: int | None = Field(None, ge=1, le=10**9)
     seed: int = Field(0, ge=0)
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)

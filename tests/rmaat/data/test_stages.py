@@ -35,6 +35,7 @@ def test_contours_of_a_stage_have_its_dashes() -> None:
     ("task", "stage", "said"),
     [
         ("listops", {"contour_length": 6}, "min_length and max_length, for listops"),
+        ("listops", {"min_length": 6, "max_length": 9, "contour_length": 6}, "min_length and max_length, for listops"),
         ("listops", {"min_length": 6}, "min_length and max_length, for listops"),
         ("pathfinder", {"min_length": 6, "max_length": 9}, "contour_length, for pathfinder"),
         ("mnist", {"contour_length": 6}, "no stages, for mnist"),

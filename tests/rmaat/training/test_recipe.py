@@ -38,6 +38,8 @@ def test_changes_override_the_file(tmp_path):
         ('task = "listops"\n[optimisation]\nstep = 1\n', "optimisation.step"),
         ('task = "listops"\n[optimisation]\nwarmup = 1.0\n', "optimisation.warmup"),
         ('task = "listops"\n[[data.curriculum]]\nsteps = 2\n', "data.curriculum.0"),
+        ('task = "listops"\n[optimisation]\nlearning_rate = inf\n', "optimisation.learning_rate"),
+        ('task = "listops"\nparameters = 9000000000\n', "parameters"),
     ],
 )
 def test_a_mistake_gets_one_line(tmp_path, text, said):
