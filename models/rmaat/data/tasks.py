@@ -52,7 +52,9 @@ class Task:
         From the folder (or file) in that layout to examples by split; a split of 10 % of the training
         examples becomes the validation set where the layout has none.
     generate : callable, optional
-        From number and seed to examples.
+        From number and seed to examples; from `easier` too, where given.
+    easier : tuple of str
+        Settings of `generate` that a stage of a curriculum must have.
     download : Download, optional
         The official place.
     shape : tuple of int, optional
@@ -64,6 +66,7 @@ class Task:
     layout: str
     read: Callable[[Path], dict[str, Sequences]]
     generate: Callable[..., Sequences] | None = None
+    easier: tuple[str, ...] = ()
     download: Download | None = None
     shape: tuple[int, int] | None = None
     decode: Callable[..., str] | None = None
@@ -75,16 +78,21 @@ def _listops(folder: Path) -> dict[str, Sequences]:
     return {split: listops.read_tsv(folder / f"basic_{name}.tsv") for split, name in names.items()}
 
 
-def _listops_drawn(n: int, seed: int, bounds: tuple[int, int] | None = None) -> Sequences:
-    grammar = listops.Grammar(min_length=bounds[0], max_length=bounds[1]) if bounds else None
-    return listops.generate(n, seed, grammar)
+def _listops_drawn(n: int, seed: int, **bounds: int) -> Sequences:
+    return listops.generate(n, seed, listops.Grammar(**bounds))
+
+
+def _pathfinder_drawn(n: int, seed: int, **contours: int) -> Sequences:
+    return pathfinder.generate(n, seed, pathfinder.Layout(**contours))
 
 
 _IMDB = Download("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a")
 _CIFAR = Download("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
 
 TASKS: dict[str, Task] = {
-    "listops": Task("basic_{train,val,test}.tsv", _listops, _listops_drawn, decode=listops.decode),
+    "listops": Task(
+        "basic_{train,val,test}.tsv", _listops, _listops_drawn, ("min_length", "max_length"), decode=listops.decode
+    ),
     "text": Task("aclImdb/{train,test}/{neg,pos}/*.txt", text.read_imdb, download=_IMDB, decode=text.decode_bytes),
     "retrieval": Task(
         "new_aan_pairs.{train,eval,test}.tsv",
@@ -94,7 +102,11 @@ TASKS: dict[str, Task] = {
     ),
     "image": Task("cifar-10 batches or .npz", image.read_images, download=_CIFAR, shape=(32, 32)),
     "pathfinder": Task(
-        "{imgs,metadata}/<batch>", pathfinder_files.read_pathfinder, pathfinder.generate, shape=(32, 32)
+        "{imgs,metadata}/<batch>",
+        pathfinder_files.read_pathfinder,
+        _pathfinder_drawn,
+        ("contour_length",),
+        shape=(32, 32),
     ),
     "mnist": Task(".npz of x_train, y_train, x_test, y_test", image.read_images, shape=(28, 28)),
     "digits": Task("recordings/{digit}_{speaker}_{index}.wav", audio.read_spoken_digits),
@@ -214,18 +226,13 @@ def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]
     return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
 
 
-STAGES = {"listops": ("min_length", "max_length"), "pathfinder": ("contour_length",)}  # what makes examples easier
-
-
 def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
-    given = stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
-    if given.keys() != set(STAGES.get(name, ())):
-        allowed = " and ".join(STAGES.get(name, ())) or "no stages"
+    task, given = TASKS[name], stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
+    if task.generate is None or given.keys() != set(task.easier):
+        allowed = " and ".join(task.easier) or "no stages"
         raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
-    n, seed = min(recipe.train, stage.steps * stage.batch_size), derived_seed(seed, f"stage {index}")
-    if name == "pathfinder":
-        return pathfinder.generate(n, seed, pathfinder.Layout(**given))
-    return _listops_drawn(n, seed, (given["min_length"], given["max_length"]))
+    n = min(recipe.train, stage.steps * stage.batch_size)
+    return task.generate(n, derived_seed(seed, f"stage {index}"), **given)
 
 
 def derived_seed(seed: int, name: str) -> int:

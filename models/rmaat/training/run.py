@@ -73,15 +73,16 @@ def train(
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
-    model = None if recipe.kind == "floor" else build(recipe, splits.train, parameters)
-    trainer = None if model is None else Trainer(recipe, splits, model, out, fabric)
+    trainer = None
+    if recipe.kind != "floor":
+        trainer = Trainer(recipe, splits, build(recipe, splits.train, parameters), out, fabric)
     if fabric.is_global_zero:  # what can be refused has been
         console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
         about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
         about["data"] = splits.about()
         _make_room(out, about | start, resume)
     fabric.barrier()
-    if model is None or trainer is None:
+    if trainer is None:
         return _train_floors(recipe, splits, out, console)
     if fabric.global_rank:  # the processes start from the same weights and drop out different ones
         torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
@@ -98,7 +99,7 @@ def train(
             "standard_error": standard_error(scores["accuracy"], len(splits.test)),
         },
         "floors": trivial,
-        "parameters": trainable(model),
+        "parameters": trainable(trainer.model),
         "seconds": trainer.elapsed,
         "tokens_per_s": trainer.tokens_seen / max(trainer.elapsed, 1e-9),
         "peak_memory_mib": peak_memory_mib(),
