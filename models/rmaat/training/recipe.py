@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError
+from rmaat.config import RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
 
@@ -126,7 +127,9 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
         for section in sections:
             target = target.setdefault(section, {})
         target[key] = value
-    return validated(Recipe, entries, str(source))
+    recipe = validated(Recipe, entries, str(source))
+    RMAATConfig(**recipe.model)  # before any data are drawn
+    return recipe
 
 
 def parse_change(text: str) -> tuple[str, Any]:
