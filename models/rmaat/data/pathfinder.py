@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 LEVELS = {"easy": 6, "intermediate": 9, "hard": 14}
 BLOCK = 64
-TRIED_AT_ONCE = 1024
 CANDIDATES = 24
 GRID = 2  # cells of the occupancy mask per pixel
 
@@ -100,10 +99,11 @@ def generate(n: int, seed: int, layout: Layout | None = None, workers: int | Non
 def _block(seed: int, layout: Layout, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """`BLOCK` finished images, (BLOCK, size, size), and their labels."""
     rng = np.random.default_rng([seed, index])
+    tried = BLOCK * min(16, 2 ** max(1, layout.contour_length - 4))  # half of 5 dashes get there, 1 % of 14
     images: list[NDArray[np.uint8]] = []
     labels: list[NDArray[np.int64]] = []
     while sum(len(some) for some in labels) < BLOCK:
-        drawing = _Drawing(TRIED_AT_ONCE, layout, rng)
+        drawing = _Drawing(tried, layout, rng)
         starts, ends = drawing.two_contours()
         drawing.distractors()
         rows = np.arange(drawing.n)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,24 @@ GENERATED = {"train": 20_000, "validation": 1_000, "test": 2_000}  # examples th
 
 
 @dataclass(frozen=True)
+class StageExamples:
+    """`n` training examples of one stage of a curriculum, drawn when the stage begins: some take minutes."""
+
+    n: int
+    draw: Callable[[], Sequences]
+
+    def __len__(self) -> int:
+        return self.n
+
+
+@dataclass(frozen=True)
 class Splits:
     """Training, validation and test examples of one task, training examples of each curriculum stage, their origin."""
 
     train: Sequences
     validation: Sequences
     test: Sequences
-    stages: tuple[Sequences, ...] = ()
+    stages: tuple[StageExamples, ...] = ()
     origin: str = ""
 
     def about(self) -> dict[str, dict[str, int]]:
@@ -226,13 +238,15 @@ def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]
     return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
 
 
-def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> Sequences:
+def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> StageExamples:
     task, given = TASKS[name], stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
     if task.generate is None or given.keys() != set(task.easier):
         allowed = " and ".join(task.easier) or "no stages"
         raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
     n = min(recipe.train, stage.steps * stage.batch_size)
-    return task.generate(n, derived_seed(seed, f"stage {index}"), **given)
+    draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **given)
+    draw(1)  # what cannot be drawn is refused before training
+    return StageExamples(n, partial(draw, n))
 
 
 def derived_seed(seed: int, name: str) -> int:

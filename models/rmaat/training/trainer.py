@@ -57,9 +57,9 @@ class Trainer:
         self.options = options = recipe.optimisation
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
         sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
-        for size, data in zip(sizes, (*splits.stages, splits.train), strict=True):
-            if size % self.fabric.world_size or size > len(data):
-                allowed = f"a multiple of the {self.fabric.world_size} processes, at most {len(data)} examples"
+        for size, n in zip(sizes, [*map(len, splits.stages), len(splits.train)], strict=True):
+            if size % self.fabric.world_size or size > n:
+                allowed = f"a multiple of the {self.fabric.world_size} processes, at most {n} examples"
                 raise InputError("batch_size", size, allowed)
             if size == self.fabric.world_size and getattr(model, "trace_norm", None) is not None:
                 raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
@@ -163,9 +163,10 @@ class Trainer:
     def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """This process's share of every batch after the first `done` ones: the curriculum, then the task."""
         stages = self.recipe.data.curriculum
-        for stage, data in zip(stages, self.splits.stages, strict=True):
+        for stage, examples in zip(stages, self.splits.stages, strict=True):
             count = stage.steps * self.options.accumulate
-            yield from islice(self._endless(data, stage.batch_size, done), max(0, count - done))
+            if done < count:
+                yield from islice(self._endless(examples.draw(), stage.batch_size, done), count - done)
             done = max(0, done - count)
         yield from self._endless(self.splits.train, self.options.batch_size, done)
 

@@ -5,15 +5,20 @@ import pytest
 
 from astro_sim.errors import InputError
 from rmaat.data.pathfinder import Layout, generate
+from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import derived_seed, load_splits
 from rmaat.training.recipe import DataRecipe
 
+EMPTY = {"min_length": 200_000, "max_length": 200_002}
 FEW = {"train": 12, "validation": 2, "test": 2}
 
 
-def stages(task: str, *wanted: dict[str, float]) -> list[object]:
+def stages(task: str, *wanted: dict[str, float]) -> list[Sequences]:
     curriculum = [{"steps": 2, "batch_size": 4} | stage for stage in wanted]
-    return list(load_splits(task, DataRecipe(**FEW, curriculum=curriculum), seed=3).stages)
+    examples = load_splits(task, DataRecipe(**FEW, curriculum=curriculum), seed=3).stages
+    drawn = [stage.draw() for stage in examples]
+    assert [len(stage) for stage in examples] == [len(data) for data in drawn]
+    return drawn
 
 
 def test_each_stage_has_its_own_lengths_and_as_many_examples_as_it_reads() -> None:
@@ -44,3 +49,8 @@ def test_contours_of_a_stage_have_its_dashes() -> None:
 def test_a_stage_of_another_task_is_refused(task: str, stage: dict[str, float], said: str) -> None:
     with pytest.raises(InputError, match=said):
         stages(task, stage)
+
+
+def test_bounds_that_no_expression_meets_are_refused_before_training() -> None:
+    with pytest.raises(InputError, match="at least one tree in 10,000"):
+        load_splits("listops", DataRecipe(**FEW, curriculum=[{"steps": 2, "batch_size": 4, **EMPTY}]), seed=3)

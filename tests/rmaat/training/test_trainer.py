@@ -4,6 +4,7 @@ import math
 import shutil
 from dataclasses import replace
 from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lightning.fabric import Fabric
 
 from astro_sim.errors import InputError
 from rmaat.data.listops import Grammar, generate
+from rmaat.data.tasks import StageExamples
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import evaluate, renew_trace_statistics
 from rmaat.training.log import read_curves
@@ -35,7 +37,9 @@ def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path, ramp):
     options = {"steps": 8, "batch_size": 8, "warmup": 0.25, "learning_rate": 0.01}
     data = {"curriculum": stages, "stage_warmup": ramp}
     recipe = Recipe(task="listops", data=data, optimisation=options)
-    trainer = Trainer(recipe, replace(splits, stages=(splits.train, splits.train)), make_model(), tmp_path)
+    train = splits.train
+    splits = replace(splits, stages=2 * (StageExamples(len(train), lambda: train),))
+    trainer = Trainer(recipe, splits, make_model(), tmp_path)
     found: list[float] = []
     trainer.optimizer.optimizer.register_step_pre_hook(lambda adam, *_: found.append(adam.param_groups[0]["lr"]))
     trainer.fit()
@@ -65,20 +69,28 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("trace_norm", [False, True])
-@pytest.mark.parametrize("stop_at", [2, 6, 10])
+@pytest.mark.parametrize("stop_at", [2, 6, 16])
 def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
     make_model, make_recipe, splits, tmp_path, stop_at, trace_norm
 ):
-    """Broken off before the first state, inside the curriculum (it ends between two states), after it."""
+    """Broken off before the first state, inside the curriculum (it ends between two states), after it.
+
+    A stage that was over is not drawn again.
+    """
     stage = {"steps": 5, "batch_size": 4, "min_length": 10, "max_length": 30}
     recipe = make_recipe().model_copy(update={"data": DataRecipe(curriculum=[stage])})
-    splits = replace(splits, stages=(generate(20, 9, Grammar(max_depth=4, min_length=10, max_length=30)),))
+    short = generate(20, 9, Grammar(max_depth=4, min_length=10, max_length=30))
+    draw = Mock(return_value=short)
+    splits = replace(splits, stages=(StageExamples(20, draw),))
     make = partial(make_model, trace_norm=trace_norm)
     whole = run(make, recipe, splits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(make, recipe, splits, tmp_path / "cut", stop_at)
     torch.manual_seed(99)
+    draw.reset_mock()
+    state = max((path.name for path in (tmp_path / "cut" / "states").glob("step-*")), default="step-00000000")
     resumed = run(make, recipe, splits, tmp_path / "cut", resume=True)
+    assert draw.call_count == (state < "step-00000005")
     assert same(whole.model, resumed.model) and same(whole.average, resumed.average)
     weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]  # the trace's statistics with them
