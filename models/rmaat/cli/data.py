@@ -21,18 +21,27 @@ def prepare(
     validation: Annotated[int | None, typer.Option("--validation", min=1, help="For validation (1,000).")] = None,
     test: Annotated[int | None, typer.Option("--test", min=1, help="For the test (2,000).")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of generated examples (0).")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Of the generator: size=128, contour_length=6 of pathfinder; min_length, max_length, max_depth, "
+            "max_args of listops.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the cache goes; else data/TASK.")] = None,
 ) -> None:
     """Read or generate a data set once and keep it as memory-mapped arrays."""
     from rich.console import Console
 
     from rmaat.data import tasks
+    from rmaat.training.recipe import parse_change
 
     out = out or tasks.default_folder(task)
     with Console().status(f"reading {folder or task}"):
         given = {"train": train, "validation": validation, "test": test}
         sizes = {split: n for split, n in given.items() if n is not None}
-        splits = tasks.prepare(task, folder, source, out, sizes, seed)
+        splits = tasks.prepare(task, folder, source, out, sizes, seed, dict(map(parse_change, settings or [])))
     for name, data in splits.items():
         print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")
     print(f"cache: {out}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,9 +64,11 @@ class Task:
         From the folder (or file) in that layout to examples by split; a split of 10 % of the training
         examples becomes the validation set where the layout has none.
     generate : callable, optional
-        From number and seed to examples; from `easier` too, where given.
+        From number and seed to examples; from `settings` too, where given.
+    settings : tuple of str
+        Whole numbers that `generate` can be given by name.
     easier : tuple of str
-        Settings of `generate` that a stage of a curriculum must have.
+        Those that a stage of a curriculum must have.
     download : Download, optional
         The official place.
     shape : tuple of int, optional
@@ -78,6 +80,7 @@ class Task:
     layout: str
     read: Callable[[Path], dict[str, Sequences]]
     generate: Callable[..., Sequences] | None = None
+    settings: tuple[str, ...] = ()
     easier: tuple[str, ...] = ()
     download: Download | None = None
     shape: tuple[int, int] | None = None
@@ -94,8 +97,8 @@ def _listops_drawn(n: int, seed: int, **bounds: int) -> Sequences:
     return listops.generate(n, seed, listops.Grammar(**bounds))
 
 
-def _pathfinder_drawn(n: int, seed: int, **contours: int) -> Sequences:
-    return pathfinder.generate(n, seed, pathfinder.Layout(**contours))
+def _pathfinder_drawn(n: int, seed: int, size: int = 32, contour_length: int = 14) -> Sequences:
+    return pathfinder.generate(n, seed, pathfinder.Layout.of_size(size, contour_length))
 
 
 _IMDB = Download("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a")
@@ -103,7 +106,12 @@ _CIFAR = Download("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c3
 
 TASKS: dict[str, Task] = {
     "listops": Task(
-        "basic_{train,val,test}.tsv", _listops, _listops_drawn, ("min_length", "max_length"), decode=listops.decode
+        "basic_{train,val,test}.tsv",
+        _listops,
+        _listops_drawn,
+        ("min_length", "max_length", "max_depth", "max_args"),
+        ("min_length", "max_length"),
+        decode=listops.decode,
     ),
     "text": Task("aclImdb/{train,test}/{neg,pos}/*.txt", text.read_imdb, download=_IMDB, decode=text.decode_bytes),
     "retrieval": Task(
@@ -117,6 +125,7 @@ TASKS: dict[str, Task] = {
         "{imgs,metadata}/<batch>",
         pathfinder_files.read_pathfinder,
         _pathfinder_drawn,
+        ("size", "contour_length"),
         ("contour_length",),
         shape=(32, 32),
     ),
@@ -166,6 +175,7 @@ def prepare(
     out: Path,
     sizes: dict[str, int] | None = None,
     seed: int | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Sequences]:
     """Read, download or generate a task's data and write its memory-mapped cache to ``out/<split>``.
 
@@ -175,21 +185,29 @@ def prepare(
         Folder or archive in the official layout; None: the official download, or generated examples.
     sizes : dict, optional
         Examples of the splits that are generated with `seed` (0 if None), where not `GENERATED`.
+    settings : dict, optional
+        Of the generator, by the names in `Task.settings`.
 
     Raises
     ------
     InputError
-        If the data are missing or damaged; the cache is then not written.
+        If the data are missing or damaged, or cannot be generated so; the cache is then not written.
     """
-    task = find_task(name)
+    task, settings = find_task(name), settings or {}
     if path is None and task.generate:
         if source is not None:
             raise InputError("--source", source, "none for generated examples")
-        splits = _drawn(task, GENERATED | (sizes or {}), seed or 0)
+        for setting, value in settings.items():
+            if setting not in task.settings:
+                raise InputError("--set", setting, f"one of {', '.join(task.settings)}")
+            if type(value) is not int:
+                raise InputError(f"--set {setting}", value, "a whole number")
+        splits = _drawn(task, GENERATED | (sizes or {}), seed or 0, **settings)
         for data in splits.values():
             data.about.update(task=name)
     else:
-        for option, value in ({f"--{split}": n for split, n in (sizes or {}).items()} | {"--seed": seed}).items():
+        drawn = {f"--{split}": n for split, n in (sizes or {}).items()} | {"--seed": seed, "--set": settings or None}
+        for option, value in drawn.items():
             if value is not None:
                 raise InputError(option, value, "none for examples that are read; it is of generated ones")
         if path is None:
@@ -233,9 +251,9 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     return Splits(**_drawn(task, sizes, seed), stages=stages, origin=f"the generator, seed {seed}")
 
 
-def _drawn(task: Task, sizes: dict[str, int], seed: int) -> dict[str, Sequences]:
+def _drawn(task: Task, sizes: dict[str, int], seed: int, **settings: int) -> dict[str, Sequences]:
     assert task.generate is not None
-    return {split: task.generate(n, derived_seed(seed, split)) for split, n in sizes.items()}
+    return {split: task.generate(n, derived_seed(seed, split), **settings) for split, n in sizes.items()}
 
 
 def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> StageExamples:

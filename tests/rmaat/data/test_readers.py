@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from astro_sim.errors import InputError
 from rmaat.cli.data import app
-from rmaat.data import audio, image, text
+from rmaat.data import audio, image, pathfinder, text
 from rmaat.data.inspection import describe, show
 from rmaat.data.pathfinder_files import read_pathfinder
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import TASKS, load_splits, read_layout
+from rmaat.data.tasks import TASKS, derived_seed, load_splits, read_layout
 from rmaat.training.recipe import DataRecipe
 
 SHARED = Path(os.environ.get("RMAAT_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -277,12 +277,27 @@ def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
         assert np.array_equal(ours.labels, theirs.labels)
 
 
+def test_the_generator_takes_its_settings(tmp_path):
+    settings, few = ["--set=size=128", "--set=contour_length=6"], ["--train=2", "--validation=1", "--test=1"]
+    done = CliRunner().invoke(app, ["prepare", "pathfinder", *settings, *few, "--out", str(tmp_path / "wide")])
+    assert done.exit_code == 0, done.exception
+    drawn, seed = Sequences.open(tmp_path / "wide" / "train"), derived_seed(0, "train")
+    expected = pathfinder.generate(2, seed, pathfinder.Layout.of_size(128, 6), workers=1)
+    assert drawn.lengths.tolist() == [128 * 128] * 2 and np.array_equal(drawn.tokens, expected.tokens)
+    assert (drawn.about["size"], drawn.about["contour_length"]) == (128, 6)
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
         (["listops", "--source", "20news"], "--source"),
         (["text", "--folder", ".", "--train", "5"], "--train"),
         (["text", "--folder", ".", "--seed", "5"], "--seed"),
+        (["text", "--folder", ".", "--set", "size=128"], "--set"),
+        (["pathfinder", "--set", "max_args=3"], "--set"),
+        (["pathfinder", "--set", "size=128.0"], "--set size"),
+        (["pathfinder", "--set", "size=64"], "size"),
+        (["listops", "--set", "max_args=1"], "max_args"),
     ],
 )
 def test_options_that_do_not_apply_are_refused_and_the_cache_stays(options, field, tmp_path):
