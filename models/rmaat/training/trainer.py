@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
-from rmaat.data.tasks import Splits
+from rmaat.data.tasks import Splits, StageExamples
 from rmaat.training.checkpoint import load_state, save_state
 from rmaat.training.evaluation import WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
@@ -71,7 +71,7 @@ class Trainer:
         self.best = -1.0
         self.elapsed = 0.0
         self.tokens_seen = self._counted = 0
-        self._since = time.monotonic()
+        self._began = self._since = time.monotonic()
         self.loss_mean, self.accuracy = (WeightedMean().to(self.fabric.device) for _ in range(2))
 
     @property
@@ -85,13 +85,13 @@ class Trainer:
         curves = CurveLog(self.out, step) if self.fabric.is_global_zero else None
         batches = self._batches(step * options.accumulate)
         row_every = max(1, options.steps // ROWS_PER_RUN)
-        began = time.monotonic() - self.elapsed
+        self._began = time.monotonic() - self.elapsed
         with _progress_bar(self.fabric.is_global_zero) as bar:
             task = bar.add_task("training", total=options.steps, completed=step, said="")
             while step < options.steps and not self._time_is_up():
                 self._step(step, batches)
                 step += 1
-                self.elapsed = time.monotonic() - began
+                self.elapsed = time.monotonic() - self._began
                 if step % row_every == 0:
                     bar.update(task, said=self._report(step, curves))
                 bar.update(task, completed=step)
@@ -166,9 +166,17 @@ class Trainer:
         for stage, examples in zip(stages, self.splits.stages, strict=True):
             count = stage.steps * self.options.accumulate
             if done < count:
-                yield from islice(self._endless(examples.draw(), stage.batch_size, done), count - done)
+                yield from islice(self._endless(self._drawn(examples), stage.batch_size, done), count - done)
             done = max(0, done - count)
         yield from self._endless(self.splits.train, self.options.batch_size, done)
+
+    def _drawn(self, examples: StageExamples) -> Sequences:
+        """A stage's examples; drawing them does not count as time of training."""
+        before = time.monotonic()
+        data = examples.draw()
+        self._began += time.monotonic() - before
+        self._since += time.monotonic() - before
+        return data
 
     def _endless(self, data: Sequences, batch_size: int, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         epoch, skip = divmod(done, len(data) // batch_size)

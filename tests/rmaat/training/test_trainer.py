@@ -48,6 +48,29 @@ def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path, ramp):
     assert found == pytest.approx(expected)
 
 
+def test_drawing_a_stage_does_not_count_as_training(make_model, splits, tmp_path, monkeypatch):
+    """Drawing moves the clock by 1,000 s, looking at it by 1 ms: `minutes` does not end the training."""
+    clock = [0.0]
+
+    def advance(seconds):
+        clock[0] += seconds
+        return clock[0]
+
+    def draw():
+        advance(1000)
+        return splits.train
+
+    monkeypatch.setattr("rmaat.training.trainer.time.monotonic", lambda: advance(0.001))
+    stages = [{"steps": 2, "batch_size": 8, "min_length": 20, "max_length": 60}] * 2
+    options = {"steps": 6, "batch_size": 8, "minutes": 1}
+    recipe = Recipe(task="listops", data={"curriculum": stages}, optimisation=options)
+    splits = replace(splits, stages=2 * (StageExamples(len(splits.train), draw),))
+    trainer = Trainer(recipe, splits, make_model(), tmp_path)
+    trainer.fit()
+    assert clock[0] > 2000 and trainer.elapsed < 1
+    assert read_curves(tmp_path / "metrics.csv")[-1]["step"] == "6"
+
+
 def run(make_model, recipe, splits, out, stop_at=None, resume=False):
     """Train; `stop_at` breaks the run off as a crash would, in the middle of that step."""
     model = make_model()
