@@ -34,9 +34,12 @@ def prepare(
     """Read or generate a data set once and keep it as memory-mapped arrays."""
     from rich.console import Console
 
+    from astro_sim.errors import InputError
     from rmaat.data import tasks
     from rmaat.training.recipe import parse_change
 
+    if settings and out is None:
+        raise InputError("--out", None, f"a folder, with --set; {tasks.default_folder(task)} is of the task as it is")
     out = out or tasks.default_folder(task)
     with Console().status(f"reading {folder or task}"):
         given = {"train": train, "validation": validation, "test": test}

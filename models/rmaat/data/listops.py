@@ -75,7 +75,7 @@ def generate(n: int, seed: int, grammar: Grammar | None = None) -> Sequences:
     while found < n:
         passes.append(_label(_grow(TREES_PER_PASS, grammar, rng), rng))
         found, tried = found + len(passes[-1][2]), tried + TREES_PER_PASS
-        if tried >= 100 * TREES_PER_PASS and found * 10_000 < tried:
+        if tried == 100 * TREES_PER_PASS and found * 10_000 < tried:
             raise InputError("grammar", grammar, "bounds that at least one tree in 10,000 meets")
     lengths = np.concatenate([p[1] for p in passes] or [np.empty(0, np.int64)])[:n]
     offsets = np.concatenate([[0], np.cumsum(lengths)])

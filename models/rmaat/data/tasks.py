@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
+PROBE = 64  # examples that tell whether a generator can draw more of them
 GENERATED = {"train": 20_000, "validation": 1_000, "test": 2_000}  # examples that `prepare` draws
 
 
@@ -263,7 +264,7 @@ def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -
         raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
     n = min(recipe.train, stage.steps * stage.batch_size)
     draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **given)
-    draw(1)  # what cannot be drawn is refused before training
+    draw(PROBE)  # what cannot be drawn is refused before training
     return StageExamples(n, partial(draw, n))
 
 

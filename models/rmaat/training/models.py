@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rmaat.baselines import baseline_config
 from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences
+from rmaat.data.tasks import TASKS
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat.pretrained import Pretrained
@@ -45,6 +47,9 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
+    width = isqrt(int(train.lengths.max()))
+    if TASKS[recipe.task].shape is not None and config.picture_width not in (None, width):
+        raise InputError("model.picture_width", config.picture_width, f"{width}, the width of the pictures")
     if recipe.parameters is not None:
         config = _of_size(recipe.parameters, head(recipe), config)
     model: Any = head(recipe)(config)

@@ -307,6 +307,13 @@ def test_options_that_do_not_apply_are_refused_and_the_cache_stays(options, fiel
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
 
 
+def test_other_settings_do_not_take_the_place_of_the_task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed = CliRunner().invoke(app, ["prepare", "pathfinder", "--set", "contour_length=6"])
+    assert isinstance(failed.exception, InputError) and failed.exception.field == "--out"
+    assert not list(tmp_path.iterdir())
+
+
 def test_archives_are_read_and_damaged_ones_refused(imdb, tmp_path):
     path = tmp_path / "reviews.tar.gz"
     with tarfile.open(path, "w:gz") as archive:

@@ -9,7 +9,8 @@ from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import derived_seed, load_splits
 from rmaat.training.recipe import DataRecipe
 
-EMPTY = {"min_length": 200_000, "max_length": 200_002}
+NEVER = {"min_length": 200_000, "max_length": 200_002}
+RARE = {"min_length": 2749, "max_length": 2752}  # one tree in 23,000
 FEW = {"train": 12, "validation": 2, "test": 2}
 
 
@@ -51,6 +52,7 @@ def test_a_stage_of_another_task_is_refused(task: str, stage: dict[str, float], 
         stages(task, stage)
 
 
-def test_bounds_that_no_expression_meets_are_refused_before_training() -> None:
+@pytest.mark.parametrize("bounds", [NEVER, RARE])
+def test_bounds_that_hardly_an_expression_meets_are_refused_before_training(bounds: dict[str, float]) -> None:
     with pytest.raises(InputError, match="at least one tree in 10,000"):
-        load_splits("listops", DataRecipe(**FEW, curriculum=[{"steps": 2, "batch_size": 4, **EMPTY}]), seed=3)
+        load_splits("listops", DataRecipe(**FEW, curriculum=[{"steps": 2, "batch_size": 4, **bounds}]), seed=3)

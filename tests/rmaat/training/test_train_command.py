@@ -159,3 +159,18 @@ def test_bad_input_ends_in_one_line_and_exit_2(recipe_file, tmp_path, capsys, ar
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_stem_of_another_width_than_the_pictures_is_refused(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        rows = [rng.integers(1, 257, 64) for _ in range(32)]
+        Sequences.from_list(rows, [0, 1] * 16, 257, 2).save(tmp_path / "small" / split)
+    options = ("--task", "image", "--data", tmp_path / "small", "--steps", 1, "--out", tmp_path / "out")
+    stem = {"picture_width": 4, "stem_layers": 1, "stem_stride": 4, "segment_length": 16}
+    arguments = [f"--set=model.{name}={value}" for name, value in stem.items()]
+    assert rmaat("train", *options, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "picture_width" in error and "8, the width of the pictures" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert rmaat("train", *options, *arguments, "--set=model.picture_width=8") == 0
