@@ -40,8 +40,8 @@ class DataRecipe(_Section):
     `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
     Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
-    steps takes all of the task's own examples; generated tasks draw further examples for the stages. Every
-    stage, and the rest, begins with `stage_warmup` steps in which the learning rate rises from 0.
+    steps takes all of the task's own examples; generated tasks draw further examples for a stage when it
+    begins. Every stage, and the rest, begins with `stage_warmup` steps in which the learning rate rises from 0.
     """
 
     source: str | None = None
@@ -57,8 +57,8 @@ class DataRecipe(_Section):
 class OptimisationRecipe(_Section):
     """AdamW with linear warm-up, cosine decay, clipping and a moving average of the weights.
 
-    A step takes `accumulate` batches of `batch_size` examples. `minutes`, if given, ends the run early:
-    the learning rate then follows the larger of the two shares used up. `average` is the decay of the
+    A step takes `accumulate` batches of `batch_size` examples. `minutes` of training, without the drawing of
+    stages, end the run early if given: the learning rate then follows the larger of the two shares used up. `average` is the decay of the
     weights' exponential moving average (0: none); validation, test and the checkpoint use the average.
     `label_smoothing` is of labels, not of hidden tokens.
     """
