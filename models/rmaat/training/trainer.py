@@ -174,8 +174,8 @@ class Trainer:
         """A stage's examples; drawing them does not count as time of training."""
         before = time.monotonic()
         data = examples.draw()
-        self._began += time.monotonic() - before
-        self._since += time.monotonic() - before
+        taken = time.monotonic() - before
+        self._began, self._since = self._began + taken, self._since + taken
         return data
 
     def _endless(self, data: Sequences, batch_size: int, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
