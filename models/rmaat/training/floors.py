@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -116,6 +120,27 @@ def levels(data: Sequences) -> NDArray[np.float32]:
     return (np.asarray(data.tokens).reshape(len(data), -1) - 1).astype(np.float32) / np.float32(255)
 
 
+def dots(data: Sequences) -> NDArray[np.float64]:
+    """Centres (y, x) of the two dots of square pictures, the upper one first, and their distance, shape (n, 5).
+
+    A dot is where a picture, blurred by a 32nd of its width, is brightest; the other one is the brightest place
+    farther away than two dots that touch.
+    """
+    width = isqrt(int(data.lengths[0]))
+    blurred = gaussian_filter(levels(data).reshape(-1, width, width), (0, width / 32, width / 32))
+    rows, columns = np.mgrid[:width, :width]
+    places = []
+    for _ in range(2):
+        y, x = np.divmod(blurred.reshape(len(data), -1).argmax(axis=1), width)
+        places.append(np.stack([y, x], axis=1))
+        near = (rows - y[:, None, None]) ** 2 + (columns - x[:, None, None]) ** 2 <= (width / 10) ** 2
+        blurred[near] = -1
+    first, second = places
+    swap = (first[:, 0] > second[:, 0])[:, None]
+    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    return np.hstack([first, second, np.hypot(*(first - second).T)[:, None]])
+
+
 def documents(data: Sequences) -> list[str]:
     """The first bytes of each document, one character a byte."""
     return [bytes((data[i][:SEEN] - 1).astype(np.uint8)).decode("latin-1") for i in range(len(data))]
@@ -149,7 +174,10 @@ FLOORS: dict[str, dict[str, Floor]] = {
         "grey-level histogram": Floor(histogram, _logistic, costly=True),
         "linear on pixels": Floor(levels, RidgeClassifier),
     },
-    "pathfinder": {"linear on pixels": Floor(levels, RidgeClassifier)},
+    "pathfinder": {
+        "linear on pixels": Floor(levels, RidgeClassifier),
+        "places of the dots": Floor(dots, partial(HistGradientBoostingClassifier, random_state=0)),
+    },
     "mnist": {"linear on pixels": Floor(levels, RidgeClassifier)},
     "digits": {"sample histogram": Floor(histogram, _logistic)},
 }

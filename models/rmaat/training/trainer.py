@@ -10,8 +10,10 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -19,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
-from rmaat.data.tasks import Splits, StageExamples
+from rmaat.data.tasks import Splits, StageExamples, derived_seed
 from rmaat.training.checkpoint import load_state, save_state
 from rmaat.training.evaluation import WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
@@ -162,13 +164,24 @@ class Trainer:
 
     def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """This process's share of every batch after the first `done` ones: the curriculum, then the task."""
-        stages = self.recipe.data.curriculum
-        for stage, examples in zip(stages, self.splits.stages, strict=True):
-            count = stage.steps * self.options.accumulate
-            if done < count:
-                yield from islice(self._endless(self._drawn(examples), stage.batch_size, done), count - done)
-            done = max(0, done - count)
-        yield from self._endless(self.splits.train, self.options.batch_size, done)
+        stages, plan = self.recipe.data.curriculum, self._stage_of_batch()
+        streams: dict[int, Iterator[tuple[Tensor, Tensor, Tensor]]] = {}
+        for batch, index in enumerate(plan[done:], done):
+            if index not in streams:
+                used = int((plan[:batch] == index).sum())
+                streams[index] = self._endless(self._drawn(self.splits.stages[index]), stages[index].batch_size, used)
+            yield next(streams[index])
+            if index not in plan[batch + 1 :]:
+                del streams[index]
+        yield from self._endless(self.splits.train, self.options.batch_size, max(0, done - len(plan)))
+
+    def _stage_of_batch(self) -> NDArray[np.int64]:
+        """Index of the stage that each batch of the curriculum is taken from."""
+        data = self.recipe.data
+        rng = np.random.default_rng(derived_seed(self.recipe.seed, "rehearsal"))
+        own = np.repeat(np.arange(len(data.curriculum)), [s.steps * self.options.accumulate for s in data.curriculum])
+        back = np.where(rng.random(len(own)) < data.rehearsal, rng.integers(1, 3, len(own)), 0)
+        return np.maximum(own - back, 0)
 
     def _drawn(self, examples: StageExamples) -> Sequences:
         """A stage's examples; drawing them does not count as time of training."""

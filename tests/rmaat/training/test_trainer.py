@@ -48,6 +48,23 @@ def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path, ramp):
     assert found == pytest.approx(expected)
 
 
+def test_rehearsed_batches_come_from_one_of_the_two_stages_before(make_model, splits, tmp_path):
+    """Shares within four standard deviations of a binomial."""
+    few = {"min_length": 20, "max_length": 60, "batch_size": 8, "steps": 1000}
+    examples = StageExamples(len(splits.train), lambda: splits.train)
+    seen = {}
+    for share in (0.0, 0.5):
+        recipe = Recipe(task="listops", data={"curriculum": [few] * 4, "rehearsal": share})
+        trainer = Trainer(recipe, replace(splits, stages=4 * (examples,)), make_model(), tmp_path)
+        seen[share] = trainer._stage_of_batch().reshape(4, 1000)
+    assert (seen[0.0] == np.arange(4)[:, None]).all()
+    for stage in (2, 3):
+        counts = np.bincount(seen[0.5][stage], minlength=4)
+        assert counts.sum() == counts[stage - 2 : stage + 1].sum()
+        assert counts[stage - 2 : stage + 1] == pytest.approx([250, 250, 500], abs=4 * 16)
+    assert set(seen[0.5][0]) == {0} and set(seen[0.5][1]) == {0, 1}
+
+
 def test_drawing_a_stage_does_not_count_as_training(make_model, splits, tmp_path, monkeypatch):
     """Drawing moves the clock by 1,000 s, looking at it by 1 ms: `minutes` does not end the training."""
     clock = [0.0]
@@ -91,29 +108,30 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("trace_norm", [False, True])
-@pytest.mark.parametrize("stop_at", [2, 6, 16])
+@pytest.mark.parametrize(("trace_norm", "rehearsal"), [(False, 0), (True, 0), (False, 0.6)])
+@pytest.mark.parametrize("stop_at", [2, 11, 22])
 def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
-    make_model, make_recipe, splits, tmp_path, stop_at, trace_norm
+    make_model, make_recipe, splits, tmp_path, stop_at, trace_norm, rehearsal
 ):
-    """Broken off before the first state, inside the curriculum (it ends between two states), after it.
+    """Broken off before the first state, inside the second stage (it ends between two states), after it.
 
-    A stage that was over is not drawn again.
+    `stop_at` counts the readings of validation too. A stage that is not read any more is not drawn again.
     """
-    stage = {"steps": 5, "batch_size": 4, "min_length": 10, "max_length": 30}
-    recipe = make_recipe().model_copy(update={"data": DataRecipe(curriculum=[stage])})
-    short = generate(20, 9, Grammar(max_depth=4, min_length=10, max_length=30))
-    draw = Mock(return_value=short)
-    splits = replace(splits, stages=(StageExamples(20, draw),))
+    few = {"batch_size": 4, "min_length": 10, "max_length": 30}
+    data = DataRecipe(curriculum=[few | {"steps": 2}, few | {"steps": 4}], rehearsal=rehearsal)
+    recipe = make_recipe().model_copy(update={"data": data})
+    short = generate(40, 9, Grammar(max_depth=4, min_length=10, max_length=30))
+    draws = [Mock(return_value=short.select(np.arange(i, i + 20))) for i in (0, 20)]
+    splits = replace(splits, stages=tuple(StageExamples(20, draw) for draw in draws))
     make = partial(make_model, trace_norm=trace_norm)
     whole = run(make, recipe, splits, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(make, recipe, splits, tmp_path / "cut", stop_at)
     torch.manual_seed(99)
-    draw.reset_mock()
-    state = max((path.name for path in (tmp_path / "cut" / "states").glob("step-*")), default="step-00000000")
+    before = [draw.call_count for draw in draws]
     resumed = run(make, recipe, splits, tmp_path / "cut", resume=True)
-    assert draw.call_count == (state < "step-00000005")
+    drawn = [draw.call_count - n for draw, n in zip(draws, before, strict=True)]
+    assert drawn == {2: [1, 1], 11: [int(rehearsal > 0), 1], 22: [0, 0]}[stop_at]
     assert same(whole.model, resumed.model) and same(whole.average, resumed.average)
     weights = [(tmp_path / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]  # the trace's statistics with them
