@@ -127,7 +127,7 @@ def dots(data: Sequences) -> NDArray[np.float64]:
     farther away than two dots that touch.
     """
     width = isqrt(int(data.lengths[0]))
-    blurred = gaussian_filter(levels(data).reshape(-1, width, width), (0, width / 32, width / 32))
+    blurred = gaussian_filter(levels(data).reshape(-1, width, width), (0, width / 32, width / 32), mode="constant")
     rows, columns = np.mgrid[:width, :width]
     places = []
     for _ in range(2):

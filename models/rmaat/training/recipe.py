@@ -41,8 +41,7 @@ class DataRecipe(_Section):
     Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
     steps takes all of the task's own examples; generated tasks draw further examples for a stage when it
-    begins. Every stage, and the rest, begins with `stage_warmup` steps in which the learning rate rises from 0.
-    `rehearsal` is the share of a stage's batches that come from one of the two stages before it instead.
+    begins. `rehearsal` is the share of a stage's batches that come from one of the two stages before it instead.
     """
 
     source: str | None = None
@@ -52,7 +51,6 @@ class DataRecipe(_Section):
     test: int = Field(2_000, ge=1)
     max_length: int | None = Field(None, ge=1)
     curriculum: tuple[Stage, ...] = ()
-    stage_warmup: int = Field(0, ge=0)
     rehearsal: float = Field(0.0, ge=0, lt=1)
 
 

@@ -201,12 +201,10 @@ class Trainer:
             epoch, skip = epoch + 1, 0
 
     def _rate(self, step: int) -> float:
-        """Factor of the learning rate: of the stage of `step`, and of the stage's own warm-up."""
-        stages, ramp = self.recipe.data.curriculum, self.recipe.data.stage_warmup
-        starts = [0, *accumulate(stage.steps for stage in stages)]
-        index = bisect_right(starts, step) - 1
-        rate = stages[index].rate if index < len(stages) else 1.0
-        return rate * min(1.0, (step - starts[index]) / ramp) if ramp else rate
+        """Factor of the learning rate: of the stage of `step`."""
+        stages = self.recipe.data.curriculum
+        index = bisect_right(list(accumulate(stage.steps for stage in stages)), step)
+        return stages[index].rate if index < len(stages) else 1.0
 
     def _share_used(self, step: int) -> float:
         share = step / self.options.steps

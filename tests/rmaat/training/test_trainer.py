@@ -29,21 +29,19 @@ def test_learning_rate_closed_form():
     assert learning_rate_share(1.0, 0.0) == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize("ramp", [0, 2])
-def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path, ramp):
-    """Each step's rate is the closed form times the stage's factor, and 0 and 1/2 of it in two steps of warm-up."""
+def test_a_stage_scales_the_learning_rate(make_model, splits, tmp_path):
+    """Each step's rate is the closed form times the stage's factor."""
     few = {"min_length": 20, "max_length": 60, "batch_size": 8}
     stages = [few | {"steps": 2, "rate": 0.5}, few | {"steps": 3, "rate": 3.0}]
     options = {"steps": 8, "batch_size": 8, "warmup": 0.25, "learning_rate": 0.01}
-    data = {"curriculum": stages, "stage_warmup": ramp}
-    recipe = Recipe(task="listops", data=data, optimisation=options)
+    recipe = Recipe(task="listops", data={"curriculum": stages}, optimisation=options)
     train = splits.train
     splits = replace(splits, stages=2 * (StageExamples(len(train), lambda: train),))
     trainer = Trainer(recipe, splits, make_model(), tmp_path)
     found: list[float] = []
     trainer.optimizer.optimizer.register_step_pre_hook(lambda adam, *_: found.append(adam.param_groups[0]["lr"]))
     trainer.fit()
-    factors = [0.5, 0.5, 3, 3, 3, 1, 1, 1] if not ramp else [0, 0.25, 0, 1.5, 3, 0, 0.5, 1]
+    factors = [0.5, 0.5, 3, 3, 3, 1, 1, 1]
     expected = [0.01 * learning_rate_share(step / 8, 0.25) * factor for step, factor in enumerate(factors)]
     assert found == pytest.approx(expected)
 
