@@ -7,8 +7,8 @@
 #
 # DATA is the task's official layout, an archive or .npz of it; the first call makes the cache from it. ListOps is
 # generated on every call (seconds), Pathfinder on the first, whole and outside the minutes: half an hour of one core, two
-# minutes of sixteen. A stage of shorter contours is drawn when it begins, and again by a call that goes on within it:
-# 19,200 or 38,400 pictures, seconds to five minutes of one core.
+# minutes of sixteen. A stage of shorter contours is drawn when it begins, and again, with the two before it, by a call that
+# goes on within it: up to three times 38,400 pictures, a minute of sixteen cores, and too long for one.
 set -eu
 task=$1 out=$2 data=${3:-} minutes=${4:-9}
 cache=${RMAAT_DATA:-data}/$task

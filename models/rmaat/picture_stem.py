@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 
 class PictureNorm(nn.Module):
-    """Centres and scales each channel by its mean and variance over the places of its picture that exist.
+    """Centres and scales each channel by its mean and variance over the places of a segment that exist.
 
-    So no channel can end as the same number at all places, which is how models without it forgot everything. A norm
-    of each place for itself would raise the noise of an empty place to the size of a signal.
+    So no weights can push a channel below the relu at all places, as they do under one norm of all channels. A norm of
+    each place for itself would raise the noise of an empty place to the size of a signal; 1e-3 is added to the
+    variance, so that a channel of no contrast is raised at most 32 times.
 
     Parameters
     ----------

@@ -46,6 +46,8 @@ def read_pathfinder(folder: Path) -> dict[str, Sequences]:
             labels.append(int(columns[LABEL_COLUMN]))
             if images[-1].shape != images[0].shape:
                 raise InputError(str(path), images[-1].shape, f"an image of {images[0].shape} pixels")
+            if len(set(images[-1].shape)) > 1:
+                raise InputError(str(path), images[-1].shape, "a square image")
     n = len(images)
     if n < 10:
         raise InputError("Pathfinder folder", str(folder), f"at least 10 images ({n} found)")

@@ -40,8 +40,9 @@ class DataRecipe(_Section):
     `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
     Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
-    steps takes all of the task's own examples; generated tasks draw further examples for a stage when it
-    begins. `rehearsal` is the share of a stage's batches that come from one of the two stages before it instead.
+    steps takes all of the task's own examples; generated tasks draw further examples for a stage, its steps times
+    its batch size, when it begins. `rehearsal` is the share of the batches of every stage but the first that come
+    from one of the two stages before it, of that one's size, at the rate of the stage that is on.
     """
 
     source: str | None = None

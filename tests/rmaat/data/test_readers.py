@@ -229,6 +229,12 @@ def test_damaged_pathfinder_files_are_named(pathfinder_folder):
         read_pathfinder(pathfinder_folder)
 
 
+def test_a_pathfinder_picture_that_is_not_square_is_named(pathfinder_folder):
+    Image.fromarray(np.zeros((32, 48), np.uint8)).save(pathfinder_folder / "imgs" / "0" / "sample_0.png")
+    with pytest.raises(InputError, match=r"sample_0\.png: got \(32, 48\), expected a square image"):
+        read_pathfinder(pathfinder_folder)
+
+
 def test_spoken_digits(tmp_path):
     samples = (3000 * np.sin(np.arange(800) / 5)).astype(np.int16)
     for name in ("3_ann_0", "3_ann_5", "7_bob_12"):

@@ -57,20 +57,23 @@ def test_text_and_pixel_floors_find_what_is_there():
     assert reached["linear on pixels"] > 0.9
 
 
-def test_dots_are_found_where_they_are():
-    """Dots of the published radius of 1.5 pixels, dashes of 0.75 of their level between them: within a pixel."""
+@pytest.mark.parametrize(("width", "radius", "apart"), [(32, 1.5, 6), (128, 3.0, 9)])
+def test_dots_are_found_where_they_are(width, radius, apart):
+    """Dots of the published radius, dashes of 0.75 of their level between them: within a pixel."""
     rng = np.random.default_rng(2)
-    y, x = np.mgrid[:32, :32]
+    y, x = np.mgrid[:width, :width]
     pictures, expected = [], []
-    for _ in range(40):
-        first, second = rng.uniform(2, 30, 2), rng.uniform(2, 30, 2)
-        if abs(first[0] - second[0]) < 2 or np.hypot(*(first - second)) < 6:
+    for _ in range(80):
+        first, second = rng.uniform(radius, width - radius - 1, (2, 2))
+        if rng.random() < 0.5:  # near ones too
+            second = (first + rng.uniform(-1.5, 1.5, 2) * apart).clip(radius, width - radius - 1)
+        if abs(first[0] - second[0]) < 2 or np.hypot(*(first - second)) < apart:
             continue
-        picture = np.zeros((32, 32))
-        for top, left in rng.integers(0, 29, (20, 2)):
+        picture = np.zeros((width, width))
+        for top, left in rng.integers(0, width - 3, (20, 2)):
             picture[top, left : left + 3] = 191
         for place in (first, second):
-            picture[np.hypot(y - place[0], x - place[1]) <= 1.5] = 255
+            picture[np.hypot(y - place[0], x - place[1]) <= radius] = 255
         pictures.append(picture.astype(np.uint8))
         upper, lower = sorted((first, second), key=lambda place: float(place[0]))
         expected.append([*upper, *lower, np.hypot(*(first - second))])

@@ -38,10 +38,16 @@ def test_two_processes_have_the_gradients_of_the_joint_batch(tmp_path, backprop)
 
 @pytest.mark.slow
 def test_a_killed_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path):
-    """`rmaat train` under SIGKILL at three moments, continued each time, against one that was left alone."""
+    """`rmaat train` under SIGKILL at three moments, continued each time, against one that was left alone.
+
+    The first two lie in a curriculum of three stages whose batches are mixed.
+    """
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(
-        'task = "listops"\n[data]\ntrain = 64\nvalidation = 8\ntest = 8\n'
+        'task = "listops"\n[data]\ntrain = 64\nvalidation = 8\ntest = 8\nrehearsal = 0.5\n'
+        "[[data.curriculum]]\nsteps = 4\nbatch_size = 8\nmin_length = 20\nmax_length = 60\n"
+        "[[data.curriculum]]\nsteps = 6\nbatch_size = 4\nmin_length = 40\nmax_length = 90\n"
+        "[[data.curriculum]]\nsteps = 10\nbatch_size = 6\nmin_length = 60\nmax_length = 150\n"
         "[model]\ndim = 16\nlayers = 2\nheads = 2\nsegment_length = 128\nmemory_tokens = 4\ndropout = 0.1\n"
         "[optimisation]\nsteps = 40\nbatch_size = 4\naverage = 0.9\nevaluate_every = 20\nsave_every = 3\n"
     )
