@@ -19,7 +19,7 @@ from rmaat.data.tasks import TASKS
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat.pretrained import Pretrained
-from rmaat.training.recipe import Recipe
+from rmaat.training.recipe import Recipe, validated
 from rmaat_bridge.bio_parameters import BioParameters
 
 # what a model may be other in than the one whose weights it starts from: its head and how it is trained
@@ -92,7 +92,8 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
     """
     path = folder / "recipe.json"
     try:
-        recipe = Recipe.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({error})") from None
+    recipe = validated(Recipe, entries, str(path))
     return head(recipe).from_pretrained(folder), recipe

@@ -152,4 +152,5 @@ def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recip
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
-        raise InputError(f"{source}: {place}", fault["input"], fault["msg"].lower()) from None
+        name = f"{source}: {place}" if place else source
+        raise InputError(name, fault["input"], fault["msg"].lower()) from None
