@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class PictureNorm(nn.Module):
     """Centres and scales each channel by its mean and variance over the places of a segment that exist.
 
-    So no weights can push a channel below the relu at all places, as they do under one norm of all channels. A norm of
-    each place for itself would raise the noise of an empty place to the size of a signal; 1e-3 is added to the
-    variance, so that a channel of no contrast is raised at most 32 times.
+    So no weights of the convolution can push a channel below the relu at all places, as under one norm of all channels.
+    A norm of each place for itself would raise the noise of an empty place to the size of a signal; 1e-3 is added to
+    the variance, so that a channel of no contrast is raised at most 32 times.
 
     Parameters
     ----------
