@@ -45,6 +45,8 @@ class RMAATConfig(BaseModel):
     picture_width: int | None = Field(default=None, ge=1)
     stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
     stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
+    stem_rank: int = Field(default=16, ge=1)  # their width, before they are mapped to `dim`
+    stem_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)  # probability of dropping an n-gram
     backprop: Literal["amrb", "bptt"] = "amrb"
     every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
 

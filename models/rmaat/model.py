@@ -55,7 +55,7 @@ class RMAATModel(Pretrained):
             self.embedding = LevelEmbedding(config.vocab_size, config.dim)
         else:
             self.embedding = nn.Linear(config.input_dim, config.dim)
-        ngrams = config.dim, config.stem_ngrams, config.stem_buckets
+        ngrams = config.dim, config.stem_ngrams, config.stem_buckets, config.stem_rank, config.stem_dropout
         self.ngrams = HashedNGrams(*ngrams) if config.stem_ngrams > 1 else None
         self.stem: Any = _stem(config)
         self.reach = self.stem.reach if config.causal and self.stem is not None else 0  # tokens seen before a segment

@@ -30,23 +30,30 @@ class LevelEmbedding(nn.Module):
 
 
 class HashedNGrams(nn.Module):
-    """Sum of one embedding for each n-gram that ends at a token, n = 2 .. `longest`.
+    """Embeddings of the n-grams that end at a token, n = 2 .. `longest`: sum_n W_n e_n.
 
     The n-gram b_{t-n+1} .. b_t has the row ((..(b_t p + b_{t-1}) p + ..) mod q) mod `buckets` of table n, with
-    p = 1,000,003 and q = 2^31 - 1; other n-grams share it. Tokens before the segment count as 0.
+    p = 1,000,003 and q = 2^31 - 1; other n-grams share it. Tokens before the segment count as 0. The rows e_n are
+    narrower than the model, so that there may be many, and start at a tenth of an embedding's size: most n-grams
+    are rare, and what a rare one learns must not drown in where it began.
 
     Parameters
     ----------
-    dim, longest, buckets : int
-        Width of the model, the largest n and rows of each table.
+    dim, longest, buckets, rank : int
+        Width of the model, the largest n, rows of each table and their width.
+    dropout : float
+        Probability of dropping an n-gram, in training only.
 
-    Source: hash n-gram embeddings of the Byte Latent Transformer, arXiv 2412.09871.
+    Source: hash n-gram embeddings of the Byte Latent Transformer, arXiv 2412.09871; narrow rows and dropped n-grams
+    are ours (docs/decisions/training.md).
     """
 
-    def __init__(self, dim: int, longest: int, buckets: int) -> None:
+    def __init__(self, dim: int, longest: int, buckets: int, rank: int, dropout: float) -> None:
         super().__init__()
-        self.buckets = buckets
-        self.tables = nn.ModuleList(nn.Embedding(buckets, dim) for _ in range(longest - 1))
+        self.buckets, self.dropout = buckets, dropout
+        small = [0.1 * torch.randn(buckets, rank) for _ in range(longest - 1)]
+        self.tables = nn.ModuleList(nn.Embedding(buckets, rank, _weight=weight) for weight in small)
+        self.widen = nn.Linear(rank * (longest - 1), dim, bias=False)  # W_2 .. W_longest side by side
 
     def forward(self, ids: Tensor) -> Tensor:
         """(batch, n) to (batch, n, dim)."""
@@ -54,7 +61,14 @@ class HashedNGrams(nn.Module):
         for before, table in enumerate(self.tables, 1):
             code = (code * 1_000_003 + F.pad(ids, (before, 0))[:, : ids.shape[1]]) % (2**31 - 1)
             found.append(table(code % self.buckets))
-        return torch.stack(found).sum(0)
+        rows = torch.stack(found, dim=2)  # (batch, n, longest - 1, rank)
+        kept = F.dropout(rows.new_ones(rows.shape[:-1]), self.dropout, self.training)
+        return self.widen((rows * kept.unsqueeze(-1)).flatten(2))
+
+    def widened_tables(self) -> list[Tensor]:
+        """W_n e_n of every row of every table, (buckets, dim) each: what hardware looks up."""
+        maps = self.widen.weight.split(self.tables[0].embedding_dim, dim=1)
+        return [table.weight @ w.T for table, w in zip(self.tables, maps, strict=True)]
 
 
 class ConvolutionalStem(nn.Module):

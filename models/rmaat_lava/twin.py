@@ -149,8 +149,8 @@ def _mean(x: Tensor, mask: Tensor, place: Place) -> Tensor:
 def embedding_table(model: Any) -> Tensor:
     """The embedding as a table: one row a token, or a level, and one a bucket of n-grams, (rows, dim)."""
     if isinstance(model.embedding, nn.Embedding):
-        ngrams = () if model.ngrams is None else model.ngrams.tables
-        return torch.cat([model.embedding.weight, *(t.weight for t in ngrams)])
+        ngrams = () if model.ngrams is None else model.ngrams.widened_tables()
+        return torch.cat([model.embedding.weight, *ngrams])
     return model.embedding(torch.arange(model.config.vocab_size, device=model.position.device))
 
 

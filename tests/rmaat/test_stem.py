@@ -55,8 +55,20 @@ def test_ngrams_are_looked_up_by_the_tokens_that_they_are_made_of() -> None:
         for t, vector in enumerate(row):
             b = [sequence[t - k] if t >= k else 0 for k in range(3)]
             two, three = (b[0] * p + b[1]) % q, ((b[0] * p + b[1]) % q * p + b[2]) % q
-            expected = ngrams.tables[0].weight[two % 50] + ngrams.tables[1].weight[three % 50]
+            rows = torch.cat([ngrams.tables[0].weight[two % 50], ngrams.tables[1].weight[three % 50]])
+            expected = ngrams.widen.weight @ rows
             torch.testing.assert_close(vector, expected, rtol=0, atol=1e-12)
+
+
+def test_half_of_the_ngrams_are_dropped_whole_and_the_rest_doubled() -> None:
+    """In training each n-gram's part is 0 or twice what it is in evaluation, about half of each."""
+    ngrams = model(stem_ngrams=2, stem_buckets=50, stem_dropout=0.5).model.ngrams
+    whole = ngrams.eval()(INPUTS)
+    torch.manual_seed(0)
+    dropped = ngrams.train()(INPUTS)
+    gone = (dropped == 0).all(-1)
+    torch.testing.assert_close(dropped[~gone], 2 * whole[~gone], rtol=0, atol=1e-12)
+    assert abs(gone.double().mean() - 0.5) < 4 * 0.5 / gone.numel() ** 0.5  # four standard errors of a fair coin
 
 
 @pytest.mark.parametrize(
@@ -90,7 +102,7 @@ def test_segments_pass_on_the_memory_alone() -> None:
 def test_replayed_gradients_are_those_of_bptt() -> None:
     gradients = []
     for backprop in ("amrb", "bptt"):
-        classifier = model(backprop=backprop, dropout=0.2, trace_norm=True)
+        classifier = model(backprop=backprop, dropout=0.2, stem_ngrams=4, stem_dropout=0.3, trace_norm=True)
         torch.manual_seed(1)
         classifier(INPUTS, LENGTHS, LABELS).loss.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None]))

@@ -23,7 +23,17 @@ from rmaat.training.recipe import Recipe, validated
 from rmaat_bridge.bio_parameters import BioParameters
 
 # what a model may be other in than the one whose weights it starts from: its head and how it is trained
-FREE = {"num_labels", "trace", "trace_norm", "dropout", "backprop", "every_k", "mask_share", "mask_span"}
+FREE = {
+    "num_labels",
+    "trace",
+    "trace_norm",
+    "dropout",
+    "stem_dropout",
+    "backprop",
+    "every_k",
+    "mask_share",
+    "mask_span",
+}
 
 
 def head(recipe: Recipe) -> type[Pretrained]:
