@@ -61,9 +61,9 @@ class HashedNGrams(nn.Module):
         for before, table in enumerate(self.tables, 1):
             code = (code * 1_000_003 + F.pad(ids, (before, 0))[:, : ids.shape[1]]) % (2**31 - 1)
             found.append(table(code % self.buckets))
-        rows = torch.stack(found, dim=2)  # (batch, n, longest - 1, rank)
-        kept = F.dropout(rows.new_ones(rows.shape[:-1]), self.dropout, self.training)
-        return self.widen((rows * kept.unsqueeze(-1)).flatten(2))
+        rows = torch.stack(found, dim=2).flatten(0, 1)  # (batch * n, longest - 1, rank)
+        kept = F.dropout1d(rows, self.dropout, self.training)  # drops whole rows
+        return self.widen(kept.flatten(1)).unflatten(0, ids.shape)
 
     def widened_tables(self) -> list[Tensor]:
         """W_n e_n of every row of every table, (buckets, dim) each: what hardware looks up."""
