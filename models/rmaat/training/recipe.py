@@ -59,7 +59,8 @@ class OptimisationRecipe(_Section):
     """AdamW with linear warm-up, cosine decay, clipping and a moving average of the weights.
 
     A step takes `accumulate` batches of `batch_size` examples. `minutes` of training, without the drawing of
-    stages, end the run early if given: the learning rate then follows the larger of the two shares used up.
+    stages, end a run of one process early if given: the learning rate then follows the larger of the two shares
+    used up.
     `average` is the decay of the weights' exponential moving average (0: none); validation, test and the
     checkpoint use the average.
     `label_smoothing` is of labels, not of hidden tokens.

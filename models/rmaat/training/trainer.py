@@ -58,6 +58,8 @@ class Trainer:
         self.recipe, self.splits, self.out = recipe, splits, Path(out)
         self.options = options = recipe.optimisation
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
+        if options.minutes and self.fabric.world_size > 1:  # each has its own clock
+            raise InputError("minutes", options.minutes, f"steps alone, with {self.fabric.world_size} processes")
         sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
         for size, n in zip(sizes, [*map(len, splits.stages), len(splits.train)], strict=True):
             if size % self.fabric.world_size or size > n:

@@ -232,6 +232,15 @@ def test_impossible_options_are_refused(make_model, make_recipe, splits, tmp_pat
         run(make_model, make_recipe(**options), splits, tmp_path)
 
 
+def test_minutes_are_refused_of_several_processes(make_model, make_recipe, splits, tmp_path):
+    """Each has its own clock: their learning rates would differ, and one could end while another waits for it."""
+    for minutes, said in ((2.0, r"minutes: got 2\.0, expected steps alone, with 2 processes"), (None, "batch_size")):
+        recipe = make_recipe(minutes=minutes, batch_size=7)
+        with pytest.raises(InputError, match=said):
+            Trainer(recipe, splits, make_model(), tmp_path / "run", Mock(world_size=2))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_trace_cannot_be_normalised_over_batches_of_one(make_model, make_recipe, splits, tmp_path):
     with pytest.raises(InputError, match=r"batch_size.*at least 2"):
         run(lambda: make_model(trace_norm=True), make_recipe(batch_size=1), splits, tmp_path)
