@@ -235,7 +235,10 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"])
         self.best, self.elapsed = progress["best"], progress["elapsed"]
         self.tokens_seen = self._counted = progress["tokens_seen"]
-        return int(progress["step"])
+        step = int(progress["step"])
+        if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
+            torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
+        return step
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

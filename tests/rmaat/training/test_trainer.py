@@ -254,6 +254,22 @@ def test_resuming_without_a_state_starts_from_the_beginning(make_model, make_rec
     assert same(first.model, second.model)
 
 
+def test_resumed_processes_drop_out_different_entries(make_model, make_recipe, splits, tmp_path):
+    """What the generator draws in front of the first step after the break, in each of three processes."""
+    recipe, drawn = make_recipe(), []
+    run(make_model, recipe, splits, tmp_path)
+    for rank in (0, 1, 2, 1):
+        shutil.rmtree(tmp_path / "states" / "step-00000012", ignore_errors=True)
+        process, model = type("Process", (Fabric,), {"global_rank": rank}), make_model()
+        first: list[torch.Tensor] = []
+        model.register_forward_pre_hook(lambda *_, first=first: first.append(torch.get_rng_state()))
+        Trainer(recipe, splits, model, tmp_path, process(accelerator="cpu", devices=1)).fit(resume=True)
+        drawn.append(torch.Generator().set_state(first[0]))
+    masks = [torch.rand(64, generator=generator) for generator in drawn]
+    assert torch.equal(masks[1], masks[3])  # of one process, always the same
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3
+
+
 @pytest.mark.parametrize("batch_size", [1, 8, 32, 33])
 def test_a_score_does_not_depend_on_the_batches(make_model, batch_size):
     """Of 33 examples, the last batch holds another number of them; the reference is one plain mean over all."""
