@@ -63,7 +63,7 @@ class OptimisationRecipe(_Section):
     used up.
     `average` is the decay of the weights' exponential moving average (0: none); validation, test and the
     checkpoint use the average.
-    `label_smoothing` is of labels, not of hidden tokens.
+    `label_smoothing` is of labels, not of tokens, hidden or next.
     """
 
     steps: int = Field(5_000, ge=1)

@@ -47,7 +47,7 @@ class Trainer:
     splits : Splits
         The examples; training reads nothing else.
     model : nn.Module
-        Called as ``model(ids, lengths)``, returns what `scored` takes; has ``save_pretrained(folder)``.
+        What `scored` takes; has ``save_pretrained(folder)``.
     out : path
         Gets ``metrics.csv``, ``states/`` and ``checkpoint/`` (the weights that did best on validation).
     fabric : Fabric, optional
@@ -114,7 +114,7 @@ class Trainer:
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
-                score = scored(self.model(ids, lengths), ids, labels, options.label_smoothing)
+                score = scored(self.model, ids, lengths, labels, options.label_smoothing)
                 self.fabric.backward(score.loss / options.accumulate)
             self.loss_mean.update(score.loss.detach(), score.weight)
             self.accuracy.update(score.accuracy, score.weight)
