@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 from rmaat.config import RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
@@ -113,7 +113,7 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     Raises
     ------
     InputError
-        If the file is missing, is not TOML, or a value is unknown or out of its bounds.
+        If the file is missing, is not TOML, or a value is unknown, out of its bounds or set in what is no table.
     """
     packaged = CONFIGS / f"{source}.toml"
     path = packaged if packaged.is_file() else Path(source)
@@ -127,8 +127,10 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     for name, value in (changes or {}).items():
         *sections, key = name.split(".")
         target = entries
-        for section in sections:
+        for depth, section in enumerate(sections, 1):
             target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise InputError(f"{source}: {'.'.join(sections[:depth])}", target, f"a table, for {name} to be set")
         target[key] = value
     recipe = validated(Recipe, entries, str(source))
     RMAATConfig(**recipe.model)  # before any data are drawn
@@ -151,7 +153,4 @@ def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recip
     try:
         return kind.model_validate(entries)
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        name = f"{source}: {place}" if place else source
-        raise InputError(name, fault["input"], fault["msg"].lower()) from None
+        raise refusal(error, kind, source) from None
