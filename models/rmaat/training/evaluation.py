@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
-from rmaat.causal_lm import NextTokens, RMAATForCausalLM
+from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.heads import trace
-from rmaat.masked_lm import HiddenTokens
 
 STATISTICS_FROM = 1024  # training examples
 
@@ -76,7 +75,7 @@ def scored(model: nn.Module, ids: Tensor, lengths: Tensor, labels: Tensor, smoot
     """
     tells_tokens = isinstance(getattr(model, "module", model), RMAATForCausalLM)  # `module` of a wrapped one
     output: Any = model(ids, lengths, ids) if tells_tokens else model(ids, lengths)
-    if isinstance(output, HiddenTokens | NextTokens):
+    if output.loss is not None:  # a model of tokens has scored itself
         return Score(output.loss, output.right / output.count.clamp_min(1), output.count)
     loss = cross_entropy(output.logits.float(), labels, label_smoothing=smoothing)
     return Score(loss, output.logits.argmax(-1).eq(labels).float().mean(), len(labels))
