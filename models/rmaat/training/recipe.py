@@ -37,8 +37,9 @@ class Stage(_Section):
 class DataRecipe(_Section):
     """What to train on.
 
-    `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
-    Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
+    `folder` holds the task's official layout or a cache made by ``rmaat data prepare``. Where none is given, the
+    cache ``data/<task>`` is read if it is there, all of it; else ListOps and Pathfinder are generated, `train`,
+    `validation` and `test` examples of them. `source` names another layout; a cache must be of it.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
     steps takes all of the task's own examples; generated tasks draw further examples for a stage, its steps times
     its batch size, when it begins. `rehearsal` is the share of the batches of every stage but the first that come

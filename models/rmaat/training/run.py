@@ -202,6 +202,8 @@ def score_checkpoint(
     model, recipe = load_checkpoint(checkpoint)
     if split not in SPLITS:
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
+    if data is None and source is not None:
+        raise InputError("--source", source, "none without --data")
     place = {} if data is None else {"folder": str(data), "source": source}
     splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
     examples = getattr(splits, split)

@@ -116,6 +116,28 @@ def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
         assert score["accuracy"] == known["accuracy"] and score["loss"] == pytest.approx(known["loss"], rel=1e-5)
 
 
+def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsys, monkeypatch):
+    """Beside generated examples, a cache of another source, and in `evaluate` without `--data`."""
+    assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
+    checkpoint = tmp_path / "run" / "checkpoint"
+    train = ("train", "--config", recipe_file, "--source", "20news", "--out", tmp_path / "other")
+    refused = [train, ("evaluate", checkpoint, "--source", "20news")]
+    for arguments in refused:
+        assert rmaat(*arguments) == 2
+    splits = load_splits("listops", load_recipe(recipe_file).data, 0)
+    for split in ("train", "validation", "test"):
+        data = getattr(splits, split)
+        data.about["source"] = "lra"
+        data.save(tmp_path / "data" / "listops" / split)
+    monkeypatch.setenv("RMAAT_DATA", str(tmp_path / "data"))
+    assert rmaat(*train) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("--source: got '20news', expected none" in line for line in said)
+    assert "none without --data" in said[1] and "'lra'" in said[2]
+    assert not (tmp_path / "other").exists()
+    assert rmaat("train", "--config", recipe_file, "--source", "lra", "--out", tmp_path / "other") == 0
+
+
 @pytest.mark.parametrize("kind", ["transformer", "rlt", "floor"])
 def test_baselines_and_floors_train_like_the_model(recipe_file, tmp_path, kind):
     out = tmp_path / "run"
