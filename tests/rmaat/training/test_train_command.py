@@ -96,6 +96,25 @@ def test_an_unfinished_run_is_not_overwritten_and_resumes(recipe_file, tmp_path,
     assert (out / "checkpoint" / "model.safetensors").read_bytes() == finished
 
 
+def test_a_run_is_replaced_only_if_asked_for(recipe_file, tmp_path, capsys):
+    """The finished one and the unfinished one alike; what is refused leaves every byte of the folder."""
+    out = tmp_path / "run"
+    run = ("train", "--config", recipe_file, "--out", out)
+    assert rmaat(*run) == 0
+    for said in ("a finished run (--overwrite replaces", "an unfinished run (--resume continues, --overwrite replaces"):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        capsys.readouterr()
+        assert rmaat(*run, "--seed", 1) == 2
+        error = capsys.readouterr().err
+        assert said in " ".join(error.split()) and error.count("\n") == 1
+        assert rmaat(*run, "--resume", "--overwrite") == 2
+        assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        (out / "result.json").unlink(missing_ok=True)
+    assert rmaat(*run, "--seed", 1, "--overwrite") == 0
+    assert json.loads((out / "result.json").read_text())["recipe"]["seed"] == 1
+    assert (out / "metrics.csv").read_text().count("validation") == 2
+
+
 def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
     """On the run's own data, and on the same expressions in the official layout."""
     assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
