@@ -10,10 +10,10 @@ from typing import Literal
 import tomlkit
 from pydantic import ValidationError
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
 from rmaat_bridge.fit_result import AttentionFit, PresynapticFit, RetentionFit, Section
-from rmaat_bridge.quantity import Mode, refuse
+from rmaat_bridge.quantity import Mode
 
 SectionName = Literal["retention", "attention", "presynaptic"]
 
@@ -120,7 +120,7 @@ class BioParameters(Section):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError("bio-parameters", str(path), f"a TOML file ({error})") from None
         except ValidationError as error:
-            raise refuse(error, str(path)) from None
+            raise refusal(error, cls, str(path)) from None
 
     def save(self, path: str | Path) -> Path:
         """Write the TOML file whole or not at all; the same content gives the same bytes."""
@@ -150,7 +150,7 @@ class BioParameters(Section):
         try:
             return BioParameters.model_validate(changed)
         except ValidationError as error:
-            raise refuse(error, "bio-parameters") from None
+            raise refusal(error, BioParameters, "bio-parameters") from None
 
     def check_source(self, path: str | Path) -> list[SectionName]:
         """Names of the sections that were fitted to the recording at `path`.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import stats
-
-from astro_sim.errors import InputError
 
 Mode = Literal["fixed", "bounded", "free"]
 CONFIDENCE = 0.95
@@ -76,13 +74,3 @@ class Quantity(BaseModel):
 
 
 POSITIVE = (0.0, math.inf)
-
-
-def refuse(error: ValidationError, where: str) -> InputError:
-    """Turn the first complaint of a pydantic validation into the project's one-line error."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    value: Any = first.get("input")
-    if isinstance(value, dict):
-        value = {key: value[key] for key in ("value", "lower", "upper", "mode") if key in value} or "a table"
-    return InputError(f"{where}: {field}", value, first["msg"].removeprefix("Value error, "))

@@ -1,11 +1,13 @@
 """Astromorphic attention: the short-term (STP) computation of a tripartite synapse, linear in the segment."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from astro_sim.errors import InputError
 from rmaat_bridge.kernel import AstrocyticKernel
 
 SMALLEST_ACTIVITY = 1e-6  # g^alpha has an unbounded gradient at 0; C of saturated queries is 0
@@ -71,7 +73,7 @@ class AstromorphicAttention(nn.Module):
     dim, heads : int
         Width of the model and number of heads; `heads` divides `dim`.
     alpha : float, nn.Module or None
-        Exponent of g, or g itself (a `PresynapticResponse`); None leaves P out: L = phi(Q) H + X.
+        Exponent of g, above 0, or g itself (a `PresynapticResponse`); None leaves P out: L = phi(Q) H + X.
     places : int
         N of a full segment; a shorter segment reads the first rows of R.
     kernel : AstrocyticKernel or None
@@ -80,6 +82,11 @@ class AstromorphicAttention(nn.Module):
         Train the exponent, one a head, through its logarithm.
     causal : bool
         Let a place see itself and the places before it only.
+
+    Raises
+    ------
+    InputError
+        If `heads` does not divide `dim`, or `alpha` is none of the above.
 
     Source: Mia, Bal, Sengupta, arXiv 2601.00426, and the astromorphic transformer, arXiv 2312.10925.
     """
@@ -96,13 +103,17 @@ class AstromorphicAttention(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
+        if heads < 1 or dim % heads:
+            raise InputError("heads", heads, f"a divisor of dim = {dim}")
         self.heads, self.head_dim, self.places = heads, dim // heads, places
         self.kernel, self.causal = kernel, causal
         self.writers = 1 if kernel is None else 2
         self.presynaptic = alpha is not None
         self.response = alpha if isinstance(alpha, nn.Module) else None
-        if isinstance(alpha, float):
-            log_alpha = torch.full((heads, 1), alpha).log()
+        if self.presynaptic and self.response is None:
+            if not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+                raise InputError("alpha", alpha, "a number above 0, a module or None")
+            log_alpha = torch.full((heads, 1), float(alpha)).log()
             if learn_alpha:
                 self.log_alpha = nn.Parameter(log_alpha)
             else:

@@ -18,23 +18,32 @@ NOT_SCORED = -100  # PyTorch's label of what `cross_entropy` leaves out
 
 @dataclass
 class NextTokens:
-    """Logits (batch, length, vocab_size), or where labels were given the mean loss in nats a token."""
+    """Logits (batch, length, vocab_size); or where labels were given the mean loss in nats a token.
+
+    With the loss come how many tokens are told rightly and how many were scored.
+    """
 
     logits: Tensor | None = None
     loss: Tensor | None = None
+    right: Tensor | None = None
+    count: Tensor | None = None
 
 
 class SegmentLoss(nn.Module):
-    """Summed cross-entropy of one segment, taken in float32: the segment's logits live no longer than its replay."""
+    """Summed cross-entropy, in float32, of one segment and how many of its tokens are told rightly.
+
+    The segment's logits live no longer than its replay.
+    """
 
     def __init__(self, head: nn.Linear) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, memory: Tensor, features: Tensor, mask: Tensor | None, targets: Tensor) -> Tensor:
-        """A scalar in nats; targets (batch, n) are token ids or `NOT_SCORED`."""
-        logits = self.head(features).flatten(0, 1).float()
-        return F.cross_entropy(logits, targets.flatten(), ignore_index=NOT_SCORED, reduction="sum")
+        """(nats, tokens), shape (2,); targets (batch, n) are token ids or `NOT_SCORED`."""
+        logits, targets = self.head(features).flatten(0, 1).float(), targets.flatten()
+        loss = F.cross_entropy(logits, targets, ignore_index=NOT_SCORED, reduction="sum")
+        return torch.stack([loss, logits.argmax(-1).eq(targets).sum().to(loss)])
 
 
 class RMAATForCausalLM(Pretrained):
@@ -73,8 +82,8 @@ class RMAATForCausalLM(Pretrained):
         Returns
         -------
         NextTokens
-            The logits; or with labels the loss alone, formed segment by segment inside what AMRB replays, so
-            that the logits of one segment are all that is ever kept.
+            The logits; or with labels the loss and its counts, formed segment by segment inside what AMRB
+            replays, so that the logits of one segment are all that is ever kept.
         """
         if labels is None:
             return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))
@@ -85,8 +94,9 @@ class RMAATForCausalLM(Pretrained):
             lengths = self.model.checked_lengths(lengths, *inputs.shape[:2])
             scored = torch.arange(1, labels.shape[1] + 1, device=labels.device) < lengths.to(labels.device)[:, None]
             targets = targets.masked_fill(~scored, NOT_SCORED)
-        losses = self.model(inputs, lengths, SegmentLoss(self.head), targets).outputs
-        return NextTokens(loss=torch.stack(losses).sum() / targets.ne(NOT_SCORED).sum().clamp_min(1))
+        loss, right = torch.stack(self.model(inputs, lengths, SegmentLoss(self.head), targets).outputs).sum(0)
+        count = targets.ne(NOT_SCORED).sum()
+        return NextTokens(loss=loss / count.clamp_min(1), right=right.detach(), count=count)
 
     @torch.no_grad()
     def generate(

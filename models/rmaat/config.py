@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 
 
 class RMAATConfig(BaseModel):
@@ -72,11 +72,7 @@ class RMAATConfig(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-                raise cause from None
-            field = ".".join(str(part) for part in first["loc"]) or "model configuration"
-            raise InputError(field, first["input"], first["msg"]) from None
+            raise refusal(error, type(self)) from None
 
     @field_validator("retention", mode="before")
     @classmethod

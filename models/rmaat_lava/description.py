@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 from rmaat_lava.program import Program
 from rmaat_lava.resources import count
 
@@ -43,24 +43,21 @@ def check_description(description: dict[str, Any], program: Program) -> None:
     try:
         about = Description(**description)
     except ValidationError as error:
-        first = error.errors()[0]
-        entry = ".".join(map(str, first["loc"]))
-        found = "nothing" if first["type"] == "missing" else first["input"]
-        raise InputError(f"deployment.json {entry}", found, first["msg"].lower()) from None
+        raise refusal(error, Description, "deployment.json") from None
     rows = len(program.embedding.linear.weight)
     own = about.input_dim if about.input_kind == "features" else about.vocab_size + (about.ngrams - 1) * about.buckets
     laid_out = len(program.readout.share) - 1
     needed = {"classifier", "trace"} | ({"inputs"} if about.input_kind == "features" else set())
     if own != rows:
-        raise InputError("deployment.json inputs", f"{own} rows of the embedding", f"the program's {rows}")
+        raise InputError("deployment.json: inputs", f"{own} rows of the embedding", f"the program's {rows}")
     if about.max_segments != laid_out:
-        raise InputError("deployment.json max_segments", about.max_segments, f"the program's {laid_out}")
+        raise InputError("deployment.json: max_segments", about.max_segments, f"the program's {laid_out}")
     if not _alike(about.resources, count(program).as_dict()):
         raise InputError(
-            "deployment.json resources", sorted(about.resources)[:3], "what `quantize` counts, number by number"
+            "deployment.json: resources", sorted(about.resources)[:3], "what `quantize` counts, number by number"
         )
     if missing := needed - about.exponents.keys():
-        raise InputError("deployment.json exponents", sorted(about.exponents)[:3], f"an entry {min(missing)!r} too")
+        raise InputError("deployment.json: exponents", sorted(about.exponents)[:3], f"an entry {min(missing)!r} too")
 
 
 def _alike(found: Any, wanted: Any) -> bool:

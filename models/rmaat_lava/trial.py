@@ -145,7 +145,7 @@ def _data(
     from rmaat.data.tasks import load_splits
     from rmaat.training.evaluation import to_tensors
 
-    changes = {"train": 1, "curriculum": ()} | ({} if folder is None else {"folder": str(folder)})
+    changes = {"train": 1, "curriculum": ()} | ({} if folder is None else {"folder": str(folder), "source": None})
     data = recipe.data.model_copy(update=changes)
     splits = load_splits(recipe.task, data, recipe.seed)
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astro_sim.errors import InputError
 from rmaat import AstromorphicAttention
 from rmaat.attention import SplitHeads, feature_map
 from rmaat.naive import dense_attention
@@ -74,6 +75,30 @@ def test_alpha_1_without_astrocyte_is_linear_attention() -> None:
     scores = (torch.nn.functional.elu(q) + 1) @ (torch.nn.functional.elu(k) + 1).mT
     expected = x + (scores / scores.sum(-1, keepdim=True) @ v).transpose(1, 2).flatten(2)
     torch.testing.assert_close(layer(x), expected, **EXACT)
+
+
+def test_a_whole_number_is_an_exponent_too() -> None:
+    x, layers = inputs(), []
+    for alpha in (1, 1.0):
+        torch.manual_seed(0)
+        layers.append(attention(alpha=alpha))
+    assert torch.equal(layers[0](x), layers[1](x))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"heads": 5}, "heads: got 5, expected a divisor of dim = 12"),
+        ({"heads": 0}, "heads: got 0, expected a divisor of dim = 12"),
+        ({"alpha": "fitted"}, "alpha: got 'fitted', expected a number above 0, a module or None"),
+        ({"alpha": -1}, "alpha: got -1, expected a number above 0, a module or None"),
+        ({"alpha": float("nan")}, "alpha: got nan, expected a number above 0, a module or None"),
+    ],
+)
+def test_impossible_arguments_are_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        AstromorphicAttention(**{"dim": 12, "heads": 3, "places": 4} | options)
+    assert str(refused.value) == said
 
 
 def test_token_by_token_accumulation_equals_the_matrix_form() -> None:

@@ -48,6 +48,13 @@ def close(one: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["linear", "rlt", "transformer", "rmt", "ssm"])
+def test_no_plain_baseline_learns_an_exponent(name: str) -> None:
+    """Linear attention has alpha = 1 for good: no trained number differs with `learn_alpha`."""
+    plain, told = (RMAATModel(baseline_config(name, 29, **SMALL, **more)) for more in ({}, {"learn_alpha": True}))
+    assert [n for n, _ in plain.named_parameters()] == [n for n, _ in told.named_parameters()]
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_trains_and_ignores_padding(name: str) -> None:
     torch.manual_seed(0)

@@ -34,3 +34,20 @@ def test_bad_fields_are_named_in_one_line(field: str, value: object) -> None:
         RMAATConfig(**{field: value})
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"dimm": 3}, "dimm: got 3, expected one of vocab_size, num_labels, input_kind, input_dim, dim, layers, "),
+        ({"dim": 0}, "dim: got 0, expected greater than or equal to 1"),
+        ({"dim": "wide"}, "dim: got 'wide', expected a valid integer"),
+        ({"backprop": "rtrl"}, "backprop: got 'rtrl', expected 'amrb' or 'bptt'"),
+        ({"bio": 3}, "bio: got 3, expected a table"),
+        ({"heads": 5}, "heads: got 5, expected a divisor of dim = 64"),
+    ],
+)
+def test_what_is_allowed_is_said(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        RMAATConfig(**fields)
+    assert str(caught.value).startswith(said)

@@ -138,7 +138,7 @@ def test_damaged_entry_is_refused_by_name(deployment, tmp_path, entry, value):
     described = json.loads((folder / DESCRIPTION).read_text())
     (folder / DESCRIPTION).write_text(json.dumps(described | {entry: value}))
     named = "inputs" if value == 13 else entry
-    with pytest.raises(InputError, match=rf"deployment\.json {named}") as caught:
+    with pytest.raises(InputError, match=rf"deployment\.json: {named}") as caught:
         Deployment.load(folder)
     assert "\n" not in str(caught.value)
 

@@ -72,6 +72,20 @@ def test_deploys_a_run(run_folder, tmp_path, deploy, target):
     assert found["predictions_agree"] == agree.mean()
 
 
+def test_other_data_are_not_of_the_source_of_the_training(run_folder, tmp_path, deploy):
+    """`--data` names expressions in the official layout; the run was trained on those of another source."""
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    recipe = json.loads((run / "checkpoint" / "recipe.json").read_text())
+    recipe["data"]["source"] = "20news"
+    (run / "checkpoint" / "recipe.json").write_text(json.dumps(recipe))
+    for name, n in (("train", 2), ("val", 4), ("test", 6)):
+        data = listops.generate(n, 0, listops.Grammar(min_length=20, max_length=60))
+        rows = (f"( {listops.decode(data[i])} )\t{data.labels[i]}\n" for i in range(n))
+        (tmp_path / f"basic_{name}.tsv").write_text("Source\tTarget\n" + "".join(rows))
+    code, _, errors = deploy(run, "--target", "numpy", "--data", tmp_path, "--out", tmp_path / "out")
+    assert code == 0, errors
+
+
 def test_deploys_a_run_of_pairs(tmp_path, deploy):
     """As `rmaat train --task retrieval` leaves it: validation pairs of its cache calibrate, test pairs are compared."""
     rng = np.random.default_rng(0)

@@ -35,6 +35,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK or runs/TASK-masked.")
     ] = None,
@@ -58,4 +59,4 @@ def train(
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(config or f"{task}-small", given | dict(map(parse_change, changes or [])))
     name = f"{task}-masked" if recipe.objective == "masked" else task
-    run(recipe, bio, out or Path("runs") / name, resume=resume)
+    run(recipe, bio, out or Path("runs") / name, resume=resume, overwrite=overwrite)

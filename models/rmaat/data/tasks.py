@@ -231,16 +231,20 @@ def default_folder(name: str) -> Path:
 def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     """The examples that a recipe trains and tests on: a cache, an official layout, or generated ones.
 
+    A cache in `default_folder` comes before generated examples, whatever numbers of them the recipe names.
+
     Raises
     ------
     InputError
-        If the task is unknown or its data are missing or damaged.
+        If the task is unknown or its data are missing, damaged or of another source than the recipe's.
     """
     task = find_task(name)
     stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
         cached = {split: Sequences.open(folder / split) for split in SPLITS}
+        if recipe.source not in (None, found := cached["train"].about.get("source")):
+            raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
         return Splits(**cached, stages=stages, origin=f"the cache {folder}")
     if recipe.folder:
         return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder))
@@ -248,6 +252,8 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
         raise InputError(
             "data", str(folder), f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
         )
+    if recipe.source is not None:
+        raise InputError("--source", recipe.source, "none for generated examples")
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
     return Splits(**_drawn(task, sizes, seed), stages=stages, origin=f"the generator, seed {seed}")
 

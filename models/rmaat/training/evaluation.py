@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
+from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.heads import trace
-from rmaat.masked_lm import HiddenTokens
 
 STATISTICS_FROM = 1024  # training examples
 
@@ -68,18 +68,17 @@ def to_tensors(
     return first, second, third
 
 
-def scored(output: Any, ids: Tensor, labels: Tensor, smoothing: float = 0.0) -> Score:
-    """How well a model's output fits a batch: the labels, of a language model the next ids, or what was hidden.
+def scored(model: nn.Module, ids: Tensor, lengths: Tensor, labels: Tensor, smoothing: float = 0.0) -> Score:
+    """How well a model tells a batch's labels; a language model the next ids, a masked one what was hidden.
 
-    `smoothing` of the labels is not for hidden tokens, which a model scores itself.
+    `smoothing` is of the labels: tokens a model scores itself, segment by segment.
     """
-    if isinstance(output, HiddenTokens):
+    tells_tokens = isinstance(getattr(model, "module", model), RMAATForCausalLM)  # `module` of a wrapped one
+    output: Any = model(ids, lengths, ids) if tells_tokens else model(ids, lengths)
+    if output.loss is not None:  # a model of tokens has scored itself
         return Score(output.loss, output.right / output.count.clamp_min(1), output.count)
-    logits, targets = output.logits, labels
-    if logits.ndim > 2:
-        logits, targets = logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
-    loss = cross_entropy(logits.float(), targets, label_smoothing=smoothing)
-    return Score(loss, logits.argmax(-1).eq(targets).float().mean(), len(targets))
+    loss = cross_entropy(output.logits.float(), labels, label_smoothing=smoothing)
+    return Score(loss, output.logits.argmax(-1).eq(labels).float().mean(), len(labels))
 
 
 @torch.no_grad()
@@ -97,7 +96,7 @@ def evaluate(
     with fabric.autocast():
         for start in range(0, len(order), batch_size):
             ids, lengths, labels = to_tensors(data, order[start : start + batch_size], max_length, fabric.device)
-            score = scored(model(ids, lengths), ids, labels)
+            score = scored(model, ids, lengths, labels)
             loss_mean.update(score.loss, score.weight)
             accuracy.update(score.accuracy, score.weight)
     model.train(training)

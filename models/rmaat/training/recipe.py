@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 from rmaat.config import RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
@@ -37,8 +37,9 @@ class Stage(_Section):
 class DataRecipe(_Section):
     """What to train on.
 
-    `folder` holds the task's official layout or a cache made by ``rmaat data prepare``; ListOps and
-    Pathfinder are generated where none is given, `train`, `validation` and `test` examples of them.
+    `folder` holds the task's official layout or a cache made by ``rmaat data prepare``. Where none is given, the
+    cache ``data/<task>`` is read if it is there, all of it; else ListOps and Pathfinder are generated, `train`,
+    `validation` and `test` examples of them. `source` names another layout; a cache must be of it.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
     steps takes all of the task's own examples; generated tasks draw further examples for a stage, its steps times
     its batch size, when it begins. `rehearsal` is the share of the batches of every stage but the first that come
@@ -59,10 +60,11 @@ class OptimisationRecipe(_Section):
     """AdamW with linear warm-up, cosine decay, clipping and a moving average of the weights.
 
     A step takes `accumulate` batches of `batch_size` examples. `minutes` of training, without the drawing of
-    stages, end the run early if given: the learning rate then follows the larger of the two shares used up.
+    stages, end a run of one process early if given: the learning rate then follows the larger of the two shares
+    used up.
     `average` is the decay of the weights' exponential moving average (0: none); validation, test and the
     checkpoint use the average.
-    `label_smoothing` is of labels, not of hidden tokens.
+    `label_smoothing` is of labels, not of tokens, hidden or next.
     """
 
     steps: int = Field(5_000, ge=1)
@@ -112,7 +114,7 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     Raises
     ------
     InputError
-        If the file is missing, is not TOML, or a value is unknown or out of its bounds.
+        If the file is missing, is not TOML, or a value is unknown, out of its bounds or set in what is no table.
     """
     packaged = CONFIGS / f"{source}.toml"
     path = packaged if packaged.is_file() else Path(source)
@@ -126,8 +128,10 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     for name, value in (changes or {}).items():
         *sections, key = name.split(".")
         target = entries
-        for section in sections:
+        for depth, section in enumerate(sections, 1):
             target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise InputError(f"{source}: {'.'.join(sections[:depth])}", target, f"a table, for {name} to be set")
         target[key] = value
     recipe = validated(Recipe, entries, str(source))
     RMAATConfig(**recipe.model)  # before any data are drawn
@@ -150,7 +154,4 @@ def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recip
     try:
         return kind.model_validate(entries)
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        name = f"{source}: {place}" if place else source
-        raise InputError(name, fault["input"], fault["msg"].lower()) from None
+        raise refusal(error, kind, source) from None

@@ -33,6 +33,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Train by `recipe` and test the result.
@@ -47,6 +48,8 @@ def train(
         ``bio.toml``: the bio-parameters after training, with the prior beside each number that training moved.
     resume : bool
         Continue from the newest whole state in `out`; from the start if there is none.
+    overwrite : bool
+        Replace the run in `out`.
 
     Returns
     -------
@@ -56,9 +59,11 @@ def train(
     Raises
     ------
     InputError
-        If the bio file, the data or the recipe cannot be used, or `out` holds an unfinished run and
-        `resume` was not asked for.
+        If the bio file, the data or the recipe cannot be used, or `out` holds a run and
+        neither `resume` nor `overwrite` was asked for.
     """
+    if resume and overwrite:
+        raise InputError("--overwrite", overwrite, "not set, with --resume")
     out, console = Path(out), console or Console()
     parameters = BioParameters.load(bio) if bio is not None else BioParameters.reference()
     options = recipe.optimisation
@@ -80,7 +85,7 @@ def train(
         console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
         about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
         about["data"] = splits.about()
-        _make_room(out, about | start, resume)
+        _make_room(out, about | start, resume, overwrite)
     fabric.barrier()
     if trainer is None:
         return _train_floors(recipe, splits, out, console)
@@ -146,7 +151,7 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
+def _make_room(out: Path, about: dict[str, Any], resume: bool, overwrite: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
     noted = out / "run.json"
     if out.exists() and not out.is_dir():
@@ -156,8 +161,10 @@ def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
             raise InputError(
                 "--resume", str(out), "a folder of a run with the same recipe, data, bio-parameters and start"
             )
-        if not resume and not (out / "result.json").is_file():
-            raise InputError("--out", str(out), "a folder without an unfinished run (--resume continues this one)")
+        if not resume and not overwrite:
+            finished = (out / "result.json").is_file()
+            found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
+            raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
     if not resume or not noted.is_file():
         for name in ("states", "checkpoint"):
             shutil.rmtree(out / name, ignore_errors=True)
@@ -202,6 +209,8 @@ def score_checkpoint(
     model, recipe = load_checkpoint(checkpoint)
     if split not in SPLITS:
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
+    if data is None and source is not None:
+        raise InputError("--source", source, "none without --data")
     place = {} if data is None else {"folder": str(data), "source": source}
     splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
     examples = getattr(splits, split)

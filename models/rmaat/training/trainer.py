@@ -47,7 +47,7 @@ class Trainer:
     splits : Splits
         The examples; training reads nothing else.
     model : nn.Module
-        Called as ``model(ids, lengths)``, returns what `scored` takes; has ``save_pretrained(folder)``.
+        What `scored` takes; has ``save_pretrained(folder)``.
     out : path
         Gets ``metrics.csv``, ``states/`` and ``checkpoint/`` (the weights that did best on validation).
     fabric : Fabric, optional
@@ -58,6 +58,8 @@ class Trainer:
         self.recipe, self.splits, self.out = recipe, splits, Path(out)
         self.options = options = recipe.optimisation
         self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
+        if options.minutes and self.fabric.world_size > 1:  # each has its own clock
+            raise InputError("minutes", options.minutes, f"steps alone, with {self.fabric.world_size} processes")
         sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
         for size, n in zip(sizes, [*map(len, splits.stages), len(splits.train)], strict=True):
             if size % self.fabric.world_size or size > n:
@@ -112,7 +114,7 @@ class Trainer:
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
-                score = scored(self.model(ids, lengths), ids, labels, options.label_smoothing)
+                score = scored(self.model, ids, lengths, labels, options.label_smoothing)
                 self.fabric.backward(score.loss / options.accumulate)
             self.loss_mean.update(score.loss.detach(), score.weight)
             self.accuracy.update(score.accuracy, score.weight)
@@ -233,7 +235,10 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"])
         self.best, self.elapsed = progress["best"], progress["elapsed"]
         self.tokens_seen = self._counted = progress["tokens_seen"]
-        return int(progress["step"])
+        step = int(progress["step"])
+        if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
+            torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
+        return step
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -51,6 +51,34 @@ def test_a_mistake_gets_one_line(tmp_path, text, said):
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"optimisation.steps.x": 1},
+            "optimisation.steps: got 10, expected a table, for optimisation.steps.x to be set",
+        ),
+        ({"seed.a.b": 1}, "seed: got 4, expected a table, for seed.a.b to be set"),
+        ({"optimisation": 3}, "optimisation: got 3, expected a table"),
+        ({"optimisation.step": 3}, "optimisation.step: got 3, expected one of steps, minutes, batch_size, "),
+        ({"dat.train": 3}, "dat: got {'train': 3}, expected one of task, kind, objective, "),
+        ({"data.curriculum": [{"step": 1}]}, "data.curriculum.0.steps: got 'nothing', expected a value"),
+        (
+            {"data.curriculum": [{"steps": 1, "batch_size": 1, "step": 1}]},
+            "data.curriculum.0.step: got 1, expected one of steps, batch_size, rate, ",
+        ),
+        ({"optimisation.steps": 0}, "optimisation.steps: got 0, expected greater than or equal to 1"),
+        ({"optimisation.minutes": "long"}, "optimisation.minutes: got 'long', expected a valid number"),
+    ],
+)
+def test_a_mistaken_change_is_told_what_is_allowed(tmp_path, changes, said):
+    path = tmp_path / "mine.toml"
+    path.write_text('task = "listops"\nseed = 4\n[optimisation]\nsteps = 10\n')
+    with pytest.raises(InputError) as refused:
+        load_recipe(path, changes)
+    assert str(refused.value).startswith(f"{path}: {said}") and "\n" not in str(refused.value)
+
+
 def test_an_unknown_recipe_names_the_packaged_ones():
     with pytest.raises(InputError, match="demo"):
         load_recipe("no-such-recipe")

@@ -96,6 +96,25 @@ def test_an_unfinished_run_is_not_overwritten_and_resumes(recipe_file, tmp_path,
     assert (out / "checkpoint" / "model.safetensors").read_bytes() == finished
 
 
+def test_a_run_is_replaced_only_if_asked_for(recipe_file, tmp_path, capsys):
+    """The finished one and the unfinished one alike; what is refused leaves every byte of the folder."""
+    out = tmp_path / "run"
+    run = ("train", "--config", recipe_file, "--out", out)
+    assert rmaat(*run) == 0
+    for said in ("a finished run (--overwrite replaces", "an unfinished run (--resume continues, --overwrite replaces"):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        capsys.readouterr()
+        assert rmaat(*run, "--seed", 1) == 2
+        error = capsys.readouterr().err
+        assert said in " ".join(error.split()) and error.count("\n") == 1
+        assert rmaat(*run, "--resume", "--overwrite") == 2
+        assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        (out / "result.json").unlink(missing_ok=True)
+    assert rmaat(*run, "--seed", 1, "--overwrite") == 0
+    assert json.loads((out / "result.json").read_text())["recipe"]["seed"] == 1
+    assert (out / "metrics.csv").read_text().count("validation") == 2
+
+
 def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
     """On the run's own data, and on the same expressions in the official layout."""
     assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
@@ -114,6 +133,28 @@ def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
         assert runner.exit_code == 0, runner.exception
         score = json.loads((tmp_path / "score.json").read_text())
         assert score["accuracy"] == known["accuracy"] and score["loss"] == pytest.approx(known["loss"], rel=1e-5)
+
+
+def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsys, monkeypatch):
+    """Beside generated examples, a cache of another source, and in `evaluate` without `--data`."""
+    assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
+    checkpoint = tmp_path / "run" / "checkpoint"
+    train = ("train", "--config", recipe_file, "--source", "20news", "--out", tmp_path / "other")
+    refused = [train, ("evaluate", checkpoint, "--source", "20news")]
+    for arguments in refused:
+        assert rmaat(*arguments) == 2
+    splits = load_splits("listops", load_recipe(recipe_file).data, 0)
+    for split in ("train", "validation", "test"):
+        data = getattr(splits, split)
+        data.about["source"] = "lra"
+        data.save(tmp_path / "data" / "listops" / split)
+    monkeypatch.setenv("RMAAT_DATA", str(tmp_path / "data"))
+    assert rmaat(*train) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("--source: got '20news', expected none" in line for line in said)
+    assert "none without --data" in said[1] and "'lra'" in said[2]
+    assert not (tmp_path / "other").exists()
+    assert rmaat("train", "--config", recipe_file, "--source", "lra", "--out", tmp_path / "other") == 0
 
 
 @pytest.mark.parametrize("kind", ["transformer", "rlt", "floor"])

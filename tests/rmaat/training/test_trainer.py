@@ -232,6 +232,15 @@ def test_impossible_options_are_refused(make_model, make_recipe, splits, tmp_pat
         run(make_model, make_recipe(**options), splits, tmp_path)
 
 
+def test_minutes_are_refused_of_several_processes(make_model, make_recipe, splits, tmp_path):
+    """Each has its own clock: their learning rates would differ, and one could end while another waits for it."""
+    for minutes, said in ((2.0, r"minutes: got 2\.0, expected steps alone, with 2 processes"), (None, "batch_size")):
+        recipe = make_recipe(minutes=minutes, batch_size=7)
+        with pytest.raises(InputError, match=said):
+            Trainer(recipe, splits, make_model(), tmp_path / "run", Mock(world_size=2))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_trace_cannot_be_normalised_over_batches_of_one(make_model, make_recipe, splits, tmp_path):
     with pytest.raises(InputError, match=r"batch_size.*at least 2"):
         run(lambda: make_model(trace_norm=True), make_recipe(batch_size=1), splits, tmp_path)
@@ -243,6 +252,22 @@ def test_resuming_without_a_state_starts_from_the_beginning(make_model, make_rec
     shutil.rmtree(tmp_path / "a" / "states")
     second = run(make_model, recipe, splits, tmp_path / "a", resume=True)
     assert same(first.model, second.model)
+
+
+def test_resumed_processes_drop_out_different_entries(make_model, make_recipe, splits, tmp_path):
+    """What the generator draws in front of the first step after the break, in each of three processes."""
+    recipe, drawn = make_recipe(), []
+    run(make_model, recipe, splits, tmp_path)
+    for rank in (0, 1, 2, 1):
+        shutil.rmtree(tmp_path / "states" / "step-00000012", ignore_errors=True)
+        process, model = type("Process", (Fabric,), {"global_rank": rank}), make_model()
+        first: list[torch.Tensor] = []
+        model.register_forward_pre_hook(lambda *_, first=first: first.append(torch.get_rng_state()))
+        Trainer(recipe, splits, model, tmp_path, process(accelerator="cpu", devices=1)).fit(resume=True)
+        drawn.append(torch.Generator().set_state(first[0]))
+    masks = [torch.rand(64, generator=generator) for generator in drawn]
+    assert torch.equal(masks[1], masks[3])  # of one process, always the same
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32, 33])
