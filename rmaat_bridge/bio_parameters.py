@@ -72,7 +72,8 @@ class BioParameters(Section):
         seed : int
             Of the bootstrap.
         cycle_s : float, optional
-            Length of a cycle [s], where the protocol of `recording` does not say it.
+            Length of a cycle [s] for the retention, where the protocol of `recording` has no cycles; the other two
+            sections then need recordings of their own.
         activity_range : (float, float), optional
             Lowest and highest presynaptic activity that enters the exponent [Hz; 1 for macro].
 

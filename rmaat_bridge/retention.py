@@ -210,14 +210,15 @@ def _build_up(recording: xr.Dataset, rhythm: Cycles) -> np.ndarray:
     if np.ptp(mean) <= FLAT:
         raise InputError(where, f"a range of {np.ptp(mean):.1e} over the cycles", "a curve that rises")
     steps = np.diff(mean)
-    if (low := int(np.argmin(mean[1:]))) and mean[low + 1] < mean[0]:
-        raise InputError(f"{where} in cycle {low + 1}", f"{mean[low + 1]:.3g}", f"above its start, {mean[0]:.3g}")
+    low = int(np.argmin(mean))
+    if low:
+        raise InputError(f"{where} in cycle {low}", f"{mean[low]:.3g}", f"above its start, {mean[0]:.3g}")
     third = max(len(steps) // 3, 1)
     bend = steps[-third:].mean() / steps[:third].mean()
     if not bend < STRAIGHT:
         raise InputError(
             f"{where} in cycle {rhythm.count}",
-            f"an increment of {bend:.2f} times that of cycle 1",
+            f"increments in the last third of the cycles {bend:.2f} times those in the first",
             f"below {STRAIGHT}: the curve does not saturate; record more cycles",
         )
     return mean[1:] - mean[0]

@@ -217,6 +217,11 @@ def test_falling_curve_is_refused_by_cycle(make):
         fit_retention(make.build_up(lambda t: -t))
 
 
+def test_curve_that_falls_below_its_start_and_then_rises_is_refused_by_cycle(make):
+    with pytest.raises(InputError, match=r"cycle 1.*above its start"):
+        fit_retention(make.build_up(lambda t: np.where(t > 0, -np.exp(-t / 90), 0)))
+
+
 @pytest.mark.parametrize(
     "curve",
     [

@@ -39,8 +39,7 @@ def demo(
     with _stage("fit", "retention, astrocytic kernel, exponent (SciPy)", seconds):
         BioParameters.from_recordings(out / "macro.nc", seed=seed).save(out / "bio.toml")
     with _stage("train", "RMAAT on ListOps with AMRB (PyTorch)", seconds):
-        (out / "train" / "run.json").unlink(missing_ok=True)  # an interrupted demo starts afresh
-        train(recipe, out / "bio.toml", out / "train")
+        train(recipe, out / "bio.toml", out / "train", overwrite=True)
     with _stage("deploy", f"integers on target {target}", seconds):
         found = deploy_run(out / "train", out / "deploy", target=target, seed=seed)
         equal = "equal to" if found["equal_to_numpy"] else "DIFFERENT from"

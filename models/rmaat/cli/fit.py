@@ -20,7 +20,8 @@ def fit(
         Path | None, typer.Option(help="Recording for the presynaptic exponent, if another one.")
     ] = None,
     cycle_s: Annotated[
-        float | None, typer.Option(help="Length of a cycle in seconds, if the protocol does not say it.")
+        float | None,
+        typer.Option(help="Seconds a cycle, for the retention of a RECORDING without cycles in its protocol."),
     ] = None,
     activity_range: Annotated[
         tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit, in Hz.")
