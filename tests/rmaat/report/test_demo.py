@@ -1,6 +1,7 @@
 """The whole road with a tiny model, and the report that it leaves."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from astro_sim import load_recording
 from astro_sim.errors import InputError
 from rmaat.cli.app import main
 from rmaat.report.run_report import sections, write_report
+from rmaat.training.log import read_curves
 from rmaat_bridge import BioParameters
 
 RECIPE = """
@@ -103,3 +105,13 @@ def test_amrb_memory_falls_behind_bptt_as_segments_grow(run: Path) -> None:
     peak = json.loads((run / "backprop_memory.json").read_text())["peak_bytes"]
     ratios = np.array(peak["amrb"]) / np.array(peak["bptt"])
     assert (np.diff(ratios) < 0).all()
+
+
+def test_the_picture_of_the_road_shows_every_stage(run: Path) -> None:
+    draw = runpy.run_path(str(Path(__file__).parents[3] / "figures" / "road.py"))["draw"]
+    cell, memory, learning, chip = draw(run).axes
+    assert [line.get_label() for line in cell.get_lines()] == ["STP", "LTP"]
+    assert [sum(line.get_ydata()) for line in memory.get_lines()] == pytest.approx([1.0] * 4, abs=1e-6)
+    logged = [row for row in read_curves(run / "train" / "metrics.csv") if row["split"] == "train"]
+    assert len(learning.get_lines()[0].get_ydata()) == len(logged)
+    assert len(chip.get_lines()[0].get_xdata()) > 0
