@@ -15,11 +15,6 @@ from rmaat import RMAATConfig, RMAATForSequenceClassification
 from rmaat.peak_memory import training_step_peak
 
 
-def config(backprop: str, every_k: int = 1, **sizes: int) -> RMAATConfig:
-    """The model of the comparison."""
-    return RMAATConfig(backprop=backprop, every_k=every_k, **sizes)
-
-
 def training_step(made: RMAATConfig, segments: int, batch: int) -> Callable[[], None]:
     """One forward and backward pass on random tokens."""
     torch.manual_seed(0)
@@ -52,7 +47,7 @@ def main() -> None:
     modes = {"bptt": ("bptt", 1), "amrb": ("amrb", 1), "amrb-every-4": ("amrb", 4)}
     rows = []
     for segments in options.segments:
-        made = {name: config(*mode, **sizes) for name, mode in modes.items()}
+        made = {name: RMAATConfig(backprop=rule, every_k=k, **sizes) for name, (rule, k) in modes.items()}
         steps = {name: training_step(one, segments, options.batch) for name, one in made.items()}
         row = {"segments": segments, "time": interleaved(steps, options.rounds)}
         row["tensor_bytes"] = {n: training_step_peak(one, segments, options.batch) for n, one in made.items()}

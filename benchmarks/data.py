@@ -1,11 +1,14 @@
-"""Speed of the generators in examples a CPU-second on one core: `python benchmarks/data.py [OUT.json]`."""
+"""Speed of the generators in examples a CPU-second on one core.
 
-import json
-import sys
+Run ``python benchmarks/data.py --out runs/bench/data.json``.
+"""
+
+import argparse
 import time
 from pathlib import Path
 
-from astro_sim.provenance import timestamp, versions
+from measure import write_json
+
 from rmaat.data import listops, pathfinder
 
 CASES = {
@@ -18,16 +21,17 @@ CASES = {
 
 
 def main() -> None:
-    """Print one line a generator, and write all as JSON if asked to."""
+    """Print one line a generator and write one JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/data.json"))
+    options = parser.parse_args()
     rates = {}
     for name, (n, draw) in CASES.items():
         start = time.process_time()
         draw(n)
         rates[name] = n / (time.process_time() - start)
         print(f"{name}: {rates[name]:,.0f} examples a CPU-second")
-    if len(sys.argv) > 1:
-        content = {"examples_per_cpu_s": rates, "versions": versions(), "created": timestamp()}
-        Path(sys.argv[1]).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(options.out, examples_per_cpu_s=rates)
 
 
 if __name__ == "__main__":
