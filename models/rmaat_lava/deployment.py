@@ -98,7 +98,6 @@ def quantize(
     *,
     weights: WeightFormat | None = None,
     max_segments: int = DEFAULT_MAX_SEGMENTS,
-    chips: int = 1,
     source: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """Turn a trained classifier into integers.
@@ -113,8 +112,6 @@ def quantize(
         Bits and scales of the weights; default 8 bits, one scale an output channel.
     max_segments : int
         Longest sequence that is to be run, in segments; at least that of the calibration data.
-    chips : int
-        Loihi 2 chips of 128 neuro-cores that the model has to fit on.
     source : mapping, optional
         What the model came from, kept in the description.
 
@@ -122,7 +119,7 @@ def quantize(
     ------
     InputError
         If the model has a part without an integer form, weights or values that are not finite or far too large for
-        24 bits, or does not fit the chips; or if the calibration data do not fit the model.
+        24 bits, or does not fit one Loihi 2 chip; or if the calibration data do not fit the model.
     """
     from rmaat_lava.calibration import check_supported, find_ranges, float_traces, reads_pairs
     from rmaat_lava.quantization import build
@@ -136,7 +133,7 @@ def quantize(
     calibration.check(config, reads_pairs(model))
     longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
     resources = count(build(model, Unmeasured(), weights, longest)[0], weight_bits=weights.bits)
-    resources.check(chips)
+    resources.check()
     training = model.training
     try:
         ranges, traces = find_ranges(model.eval(), calibration), float_traces(model, calibration)

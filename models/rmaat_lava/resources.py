@@ -143,21 +143,19 @@ class Resources:
 
         return self.time_steps_per_token * (max(map(step, self.parts)) + LATENCY["time_step"].value)
 
-    def check(self, chips: int = 1) -> None:
-        """Refuse a program that no core, or not this many chips, could hold.
+    def check(self) -> None:
+        """Refuse a program that no core, or not one chip, could hold.
 
         Raises
         ------
         InputError
         """
-        if chips < 1:
-            raise InputError("chips", chips, "at least 1")
         for part in self.parts:
             if part.widest_state > (most := CHIP["state_bytes_per_neuron"].value):
                 wanted = f"at most {most} bytes a neuron; use shorter segments"
                 raise InputError(f"{part.name}: state", f"{part.widest_state} bytes", wanted)
-        if (cores := self.total("cores")) > (most := chips * CHIP["neuro_cores"].value):
-            raise InputError("neuro-cores", cores, f"at most {most}, on {chips} chip(s)")
+        if (cores := self.total("cores")) > (most := CHIP["neuro_cores"].value):
+            raise InputError("neuro-cores", cores, f"at most {most}, on one chip")
 
     def as_dict(self) -> dict[str, Any]:
         """For `deployment.json`."""
