@@ -1,6 +1,7 @@
 """Provenance and safe writing: every artefact says what made it, and is whole or absent."""
 
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from astro_sim.errors import InputError
 
@@ -88,3 +90,9 @@ def _refuse_to_lose(old: Path, new: Path) -> None:
         others = sorted({entry.name for entry in old.iterdir()} - {entry.name for entry in new.iterdir()})
         if others:
             raise InputError("output", str(old), f"a folder without anything else in it; it holds {others[0]!r}")
+
+
+def write_json(path: str | Path, content: dict[str, Any]) -> None:
+    """Write `content` as indented JSON, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import replacing
+from astro_sim.provenance import replacing, write_json
 from rmaat.config import RMAATConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -37,8 +37,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         }
         with replacing(folder / WEIGHTS) as room:
             save_file(tensors, room)
-        with replacing(folder / CONFIG) as room:
-            room.write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
+        write_json(folder / CONFIG, self.config.model_dump(mode="json"))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **hub: Any) -> Self:  # type: ignore[override]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from astro_sim.provenance import file_sha256, replacing, timestamp, versions, write_json
 from rmaat_lava.calibration import Calibration
 from rmaat_lava.deployment import DEFAULT_MAX_SEGMENTS, quantize
 from rmaat_lava.report import write_report
@@ -110,8 +109,7 @@ def deploy_run(
     deployment.save(out / "deployment")
     with replacing(out / "outputs.npz") as room:
         np.savez(room, float_logits=real, integer_logits=integers.logits, scaled_logits=scaled, labels=labels)
-    with replacing(out / "agreement.json") as room:
-        room.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    write_json(out / "agreement.json", result)
     write_report(out / "report.html", deployment.description, result)
     return result
 

@@ -1,6 +1,5 @@
 """`rmaat demo`: the whole road on one seed."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from astro_sim.provenance import replacing, versions
+from astro_sim.provenance import versions, write_json
 from rmaat.cli.options import SeedOption
 
 MEMORY_SEGMENTS = [1, 2, 4, 8, 16, 32]
@@ -47,8 +46,8 @@ def demo(
         typer.echo(f"   float and integer predictions agree on {found['predictions_agree']:.1%}")
     with _stage("measure", "memory of AMRB against BPTT", seconds):
         measured = _backprop_memory(out / "train" / "checkpoint", seed)
-    _write_json(out / "backprop_memory.json", measured)
-    _write_json(out / "demo.json", {"seed": seed, "config": config, "seconds": seconds, "versions": versions()})
+    write_json(out / "backprop_memory.json", measured)
+    write_json(out / "demo.json", {"seed": seed, "config": config, "seconds": seconds, "versions": versions()})
     path = write_report(out)
     typer.echo(f"\n{sum(seconds.values()):.0f} s; open {path}")
 
@@ -64,18 +63,13 @@ def _stage(name: str, title: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def _backprop_memory(checkpoint: Path, seed: int) -> dict[str, Any]:
     """Peak memory of a training step of the trained model's own architecture, over the number of segments."""
-    from rmaat.heads import RMAATForSequenceClassification
     from rmaat.peak_memory import backprop_memory
+    from rmaat.pretrained import read_config
 
-    config = RMAATForSequenceClassification.from_pretrained(checkpoint).config
+    config = read_config(checkpoint)
     return {
         "segments": MEMORY_SEGMENTS,
         "batch": MEMORY_BATCH,
         "model": config.model_dump(mode="json", exclude={"bio"}),
         "peak_bytes": backprop_memory(config, MEMORY_SEGMENTS, MEMORY_BATCH, seed),
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")

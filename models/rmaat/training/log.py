@@ -1,4 +1,4 @@
-"""What a run says while it trains: a CSV of the curves, TensorBoard where installed, one picture."""
+"""What a run says while it trains: a CSV of the curves, TensorBoard where installed, peak memory."""
 
 from __future__ import annotations
 
@@ -61,29 +61,3 @@ def peak_memory_mib() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def draw_curves(csv_path: Path, out: Path, floors: dict[str, float]) -> None:
-    """Draw loss and accuracy against the step, with the floors as dashed lines, to a PNG."""
-    from matplotlib.figure import Figure
-
-    rows = read_curves(csv_path)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for split, style in (("train", "-"), ("validation", "o-")):
-        picked = [row for row in rows if row["split"] == split]
-        for axis, name, unit in zip(axes, ("loss", "accuracy"), (1, 100), strict=True):
-            axis.plot(
-                [int(r["step"]) for r in picked],
-                [unit * float(r[name]) for r in picked],
-                style,
-                ms=3,
-                label=split,
-            )
-    for name, value in floors.items():
-        axes[1].axhline(100 * value, ls="--", lw=0.8, color="0.5")
-        axes[1].annotate(name, (0.99, 100 * value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7)
-    axes[0].set(xlabel="step", ylabel="cross-entropy (nats)")
-    axes[1].set(xlabel="step", ylabel="accuracy (%)")
-    axes[0].legend(frameon=False)
-    figure.savefig(out, dpi=150)

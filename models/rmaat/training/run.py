@@ -13,13 +13,13 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from astro_sim.provenance import file_sha256, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors, hidden_token_floors
-from rmaat.training.log import draw_curves, peak_memory_mib
+from rmaat.training.log import peak_memory_mib, read_curves
 from rmaat.training.models import build, load_checkpoint, trainable
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
@@ -117,8 +117,10 @@ def train(
     }
     if fabric.is_global_zero:
         with_posterior(parameters, best).save(out / "bio.toml")
-        _write_json(out / "result.json", result)
-        draw_curves(out / "metrics.csv", out / "curves.png", trivial)
+        write_json(out / "result.json", result)
+        from rmaat.report.figures import training_curves  # matplotlib takes its time
+
+        training_curves(read_curves(out / "metrics.csv"), trivial).savefig(out / "curves.png", dpi=150)
         _say(console, result, out)
     return result
 
@@ -128,7 +130,7 @@ def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -
     n = len(splits.test)
     scores = _floors(recipe, splits.train, splits.test, costly=True)
     result = {"task": recipe.task, "floors": scores, "n": n, "recipe": recipe.model_dump(mode="json")}
-    _write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
+    write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
     for name, value in scores.items():
         console.print(f"floor {name}: {value:.1%} ± {standard_error(value, n):.1%} ({n} unseen examples)")
     console.print(f"result.json is in {out}")
@@ -170,12 +172,7 @@ def _make_room(out: Path, about: dict[str, Any], resume: bool, overwrite: bool) 
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("metrics.csv", "curves.png", "result.json", "bio.toml"):
             (out / name).unlink(missing_ok=True)
-        _write_json(noted, about)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(noted, about)
 
 
 def _say(console: Console, result: dict[str, Any], out: Path) -> None:
@@ -236,6 +233,6 @@ def score_checkpoint(
     for name, value in result["floors"].items():
         console.print(f"  floor {name}: {value:.1%}")
     if out is not None:
-        _write_json(out, result)
+        write_json(out, result)
         console.print(f"result: {out}")
     return result
