@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.integrate import cumulative_trapezoid
+from scipy.integrate import cumulative_simpson
 
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
@@ -125,8 +125,10 @@ def fit_family(family: Family, build_up: np.ndarray, starts: Sequence[dict[str, 
 def fit_dynamics(recording: xr.Dataset) -> dict[str, Quantity]:
     """Separate tau_p_long and leak_p_long by the course of p_long inside the cycles.
 
-    The equation integrated from the start, ``p(t) - p(0) = (1/tau) K(t) - (leak/tau) P(t)`` with K and P
-    the time integrals of kappa(s) and p, is linear in its two unknowns. Empty where the recording is not a
+    The equation integrated in time, ``p(t) = p_0 + (1/tau) K(t) - (leak/tau) P(t)`` with K and P the integrals
+    of kappa(s) and p, is linear in 1/tau, leak/tau and the p_0 of every synapse, which the means over time take
+    out. Synapses are counted as one observation at a time: errors of sampling are common to them (where they are
+    not, the standard errors are too large by the root of their number). Empty where the recording is not a
     macro one.
     """
     if recording.attrs.get("model") != "macro":
@@ -135,19 +137,21 @@ def fit_dynamics(recording: xr.Dataset) -> dict[str, Quantity]:
     time = recording["time"].values
     p = finite(recording, "p_long").values.reshape(time.size, -1)
     drive = kappa(finite(recording, "s").values.reshape(time.size, -1))
-    integrals = [cumulative_trapezoid(v, time, axis=0, initial=0).ravel() for v in (drive, -p)]
-    design, rise = np.stack(integrals, axis=1), (p - p[0]).ravel()
-    (inverse_tau, rate), *_ = np.linalg.lstsq(design, rise)
+    integrals = [cumulative_simpson(v, x=time, axis=0, initial=0) for v in (drive, -p)]
+    *columns, course = ((v - v.mean(axis=0)).ravel() for v in (*integrals, p))
+    design = np.stack(columns, axis=1)
+    (inverse_tau, rate), *_ = np.linalg.lstsq(design, course)
     if not (inverse_tau > 0 and rate > 0):
         return {}
-    residual = rise - design @ [inverse_tau, rate]
-    dof = time.size - 2  # the synapses of one run are not independent observations
-    variances = np.diag(np.linalg.inv(design.T @ design)) * float(residual @ residual) / dof
-    relative = np.sqrt(variances) / [inverse_tau, rate]
+    residual = course - design @ [inverse_tau, rate]
+    dof = time.size - 3
     tau, leak = 1 / inverse_tau, rate / inverse_tau
+    gradient = np.array([[-tau / inverse_tau, 0], [-leak / inverse_tau, tau]])  # of tau and leak
+    covariance = gradient @ np.linalg.inv(design.T @ design) @ gradient.T * float(residual @ residual) / dof
+    errors = np.sqrt(np.diag(covariance))
     return {
-        "tau_p_long_within_cycles": Quantity.estimated(tau, tau * relative[0], dof, "s", POSITIVE),
-        "leak_p_long_within_cycles": Quantity.estimated(leak, leak * float(np.hypot(*relative)), dof, "1", POSITIVE),
+        "tau_p_long_within_cycles": Quantity.estimated(tau, float(errors[0]), dof, "s", POSITIVE),
+        "leak_p_long_within_cycles": Quantity.estimated(leak, float(errors[1]), dof, "1", POSITIVE),
     }
 
 

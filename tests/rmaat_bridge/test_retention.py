@@ -12,7 +12,7 @@ from rmaat_bridge import RetentionSchedule, fit_retention
 from rmaat_bridge.families import RETENTION_FAMILIES
 from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.regression import choose
-from rmaat_bridge.retention import fit_family, retention_band
+from rmaat_bridge.retention import fit_dynamics, fit_family, retention_band
 
 # True curve of each family, with so many cycles and such a shape that every rival which is not a special
 # case of it is at least 20 units of AICc away at 2 % noise (`test_designs_can_be_told_apart`).
@@ -76,6 +76,19 @@ def test_course_within_cycles_separates_tau_from_leak():
     assert fit.findings["tau_p_long_within_cycles"].value == pytest.approx(90, rel=2e-3)
     assert fit.findings["leak_p_long_within_cycles"].value == pytest.approx(1.5, rel=2e-3)
     assert fit.parameters["tau_p_long"].value == pytest.approx(90, rel=3e-3)
+
+
+def test_errors_within_cycles_cover_the_scatter_of_noise(macro):
+    """Noise of 2e-3 on p_long, 60 draws: errors are those of nine synapses counted as one, at most 3 too large."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(60):
+        noisy = macro.assign(p_long=macro["p_long"] + 2e-3 * rng.standard_normal(macro["p_long"].shape))
+        found.append(fit_dynamics(noisy))
+    for name, truth in (("tau_p_long_within_cycles", 120), ("leak_p_long_within_cycles", 1)):
+        values = np.array([fit[name].value for fit in found])
+        claimed = np.mean([fit[name].standard_error for fit in found])
+        assert 1 < claimed / values.std(ddof=1) < 4  # 3 and the scatter of a standard deviation of 60 draws
+        assert np.mean([fit[name].lower < truth < fit[name].upper for fit in found]) >= 0.95
 
 
 def test_two_time_constants_give_two_schedules(macro):
