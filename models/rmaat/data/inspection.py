@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +42,20 @@ def show(task: str, data: Sequences, count: int, seed: int, out: Path) -> Iterat
         for i in picks:
             yield f"[{data.labels[i]}] {about.decode(data[i][:SHOWN_CHARACTERS])}"
         return
-    yield f"picture: {_draw(data, picks, about.shape, out / f'{task}.png')}"
+    yield f"picture: {_draw(data, picks, about.picture, out / f'{task}.png')}"
 
 
-def _draw(data: Sequences, picks: np.ndarray, shape: tuple[int, int] | None, path: Path) -> Path:
+def _draw(data: Sequences, picks: np.ndarray, picture: bool, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     columns = min(8, len(picks))
     rows = -(-len(picks) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.7 * rows), layout="constrained")
     for axis, i in zip(figure.subplots(rows, columns, squeeze=False).ravel(), picks, strict=False):
-        if shape is None:
-            axis.plot(data[i], lw=0.3)
+        if picture:
+            axis.imshow(data[i].reshape(isqrt(len(data[i])), -1), cmap="gray")
         else:
-            side = int(len(data[i]) ** 0.5)
-            axis.imshow(data[i].reshape(side, -1), cmap="gray")
+            axis.plot(data[i], lw=0.3)
         axis.set_title(str(data.labels[i]), size=8)
         axis.axis("off")
     path.parent.mkdir(parents=True, exist_ok=True)

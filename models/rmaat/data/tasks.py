@@ -72,10 +72,12 @@ class Task:
         Those that a stage of a curriculum must have.
     download : Download, optional
         The official place.
-    shape : tuple of int, optional
-        Of the picture that a sequence is.
+    picture : bool
+        A sequence is a square picture, row after row.
     decode : callable, optional
         From ids to text.
+    sources : dict
+        Other origins by name, each with its `read`.
     """
 
     layout: str
@@ -84,7 +86,7 @@ class Task:
     settings: tuple[str, ...] = ()
     easier: tuple[str, ...] = ()
     download: Download | None = None
-    shape: tuple[int, int] | None = None
+    picture: bool = False
     decode: Callable[..., str] | None = None
     sources: dict[str, Callable[[Path], dict[str, Sequences]]] = field(default_factory=dict)
 
@@ -121,16 +123,16 @@ TASKS: dict[str, Task] = {
         decode=text.decode_bytes,
         sources={"20news": text.read_newsgroup_pairs},
     ),
-    "image": Task("cifar-10 batches or .npz", image.read_images, download=_CIFAR, shape=(32, 32)),
+    "image": Task("cifar-10 batches or .npz", image.read_images, download=_CIFAR, picture=True),
     "pathfinder": Task(
         "{imgs,metadata}/<batch>",
         pathfinder_files.read_pathfinder,
         _pathfinder_drawn,
         ("size", "contour_length"),
         ("contour_length",),
-        shape=(32, 32),
+        picture=True,
     ),
-    "mnist": Task(".npz of x_train, y_train, x_test, y_test", image.read_images, shape=(28, 28)),
+    "mnist": Task(".npz of x_train, y_train, x_test, y_test", image.read_images, picture=True),
     "digits": Task("recordings/{digit}_{speaker}_{index}.wav", audio.read_spoken_digits),
     "language": Task("a text file or wiki.{train,valid,test}.tokens", text.read_plain_text, decode=text.decode_bytes),
 }

@@ -57,7 +57,7 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
-    if TASKS[recipe.task].shape and config.picture_width not in (None, width := isqrt(int(train.lengths.max()))):
+    if TASKS[recipe.task].picture and config.picture_width not in (None, width := isqrt(int(train.lengths.max()))):
         raise InputError("model.picture_width", config.picture_width, f"{width}, the width of the pictures")
     if recipe.parameters is not None:
         config = _of_size(recipe.parameters, head(recipe), config)
