@@ -115,7 +115,7 @@ def attention_kernel(
 
 
 def training_curves(rows: Sequence[Mapping[str, str]], floors: Mapping[str, float]) -> Figure:
-    """Loss and accuracy against the step; the floors are dashed.
+    """Loss and accuracy against the step; the floors are dashed, and share a label where they lie close.
 
     Parameters
     ----------
@@ -132,10 +132,17 @@ def training_curves(rows: Sequence[Mapping[str, str]], floors: Mapping[str, floa
         )
         left.plot(steps, loss, "-" if split == "train" else "o-", ms=3, lw=1, label=split)
         right.plot(steps, 100 * accuracy, "-" if split == "train" else "o-", ms=3, lw=1, label=split)
-    for name, floor in floors.items():
+    for floor in floors.values():
         right.axhline(100 * floor, ls="--", lw=0.8, color="0.5")
-        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
-        right.annotate(name, (0.99, 100 * floor), **place)
+    line = 0.05 * np.ptp(right.get_ylim())  # about the height of a label
+    labels: list[tuple[float, str]] = []
+    for name, floor in sorted(floors.items(), key=lambda item: item[1]):
+        if labels and 100 * floor - labels[-1][0] < line:
+            name = f"{labels.pop()[1]}, {name}"
+        labels.append((100 * floor, name))
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
+    for height, label in labels:
+        right.annotate(label, (0.99, height), **place)
     left.set(xlabel="step", ylabel="cross-entropy (nats)")
     right.set(xlabel="step", ylabel="accuracy (%)")
     left.legend(frameon=False)
