@@ -43,7 +43,7 @@ def draw() -> Figure:
     decay.set(xlabel="distance (grid steps)", ylabel="relative to the first neighbour", title="decay")
     decay.legend(frameon=False)
 
-    image = kernel.imshow(AstrocyticKernel(fit)(16).detach(), vmin=0, vmax=1)
+    image = kernel.imshow(AstrocyticKernel(fit)(16).detach().numpy(), vmin=0, vmax=1)
     figure.colorbar(image, ax=kernel)
     kernel.set(xlabel="token position j", ylabel="token position i", title="r$_{ij}$")
     return figure

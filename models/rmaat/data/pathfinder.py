@@ -27,7 +27,6 @@ from rmaat.data.sequences import Sequences
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-LEVELS = {"easy": 6, "intermediate": 9, "hard": 14}
 BLOCK = 64
 CANDIDATES = 24
 GRID = 2  # cells of the occupancy mask per pixel
@@ -42,7 +41,7 @@ class Layout:
     size : int
         32 is Long Range Arena's; 128 is the same drawing twice as large on a wider field.
     contour_length : int
-        Dashes of each of the two contours, from 2 to 14; published are `LEVELS`.
+        Dashes of each of the two contours, from 2 to 14; published are 6 (easy), 9 (intermediate) and 14 (hard).
     """
 
     size: int = 32
