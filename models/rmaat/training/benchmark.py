@@ -135,9 +135,15 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
     path = folder / "result.json"
     if not path.is_file():
         return False
-    if Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"]) != recipe:
+    done = Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    if _with_defaults(done) != _with_defaults(recipe):
         raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
     return True
+
+
+def _with_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with every setting of the model: one that is left out is one at its default."""
+    return recipe.model_copy(update={"model": RMAATConfig(**recipe.model).model_dump(mode="json")})
 
 
 def _run(cell: Cell, recipe: Recipe, out: Path) -> None:

@@ -158,13 +158,13 @@ def _make_room(out: Path, about: dict[str, Any], resume: bool, overwrite: bool) 
     noted = out / "run.json"
     if out.exists() and not out.is_dir():
         raise InputError("--out", str(out), "a folder")
-    if noted.is_file():
-        if resume and json.loads(noted.read_text(encoding="utf-8")) != about:
+    finished = (out / "result.json").is_file()
+    if noted.is_file() or finished:
+        if resume and (not noted.is_file() or json.loads(noted.read_text(encoding="utf-8")) != about):
             raise InputError(
                 "--resume", str(out), "a folder of a run with the same recipe, data, bio-parameters and start"
             )
         if not resume and not overwrite:
-            finished = (out / "result.json").is_file()
             found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
             raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
     if not resume or not noted.is_file():

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,3 +155,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
     refused = bench(tmp_path / "out", *wrong)
     assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_committed_column_of_text_goes_on_with_its_command(tmp_path):
+    """Every cell is there, so nothing is trained: a cell of before a setting existed counts it at its default."""
+    column = Path(__file__).parents[3] / "results" / "lra" / "columns" / "text"
+    shutil.copytree(column, tmp_path / "text")
+    words = "--tasks text --models rmaat,rlt,rmt,linear,transformer,floor --set parameters=1187000"
+    words += " --set model.stem_ngrams=6 --set model.stem_rank=16 --set model.stem_buckets=12288"
+    result = CliRunner().invoke(app, ["lra", *words.split(), "--out", str(tmp_path / "text")])
+    assert result.exit_code == 0, result.exception
+    assert (tmp_path / "text" / "table.csv").read_text() == (column / "table.csv").read_text()
