@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from astro_sim.macro import DEFAULT_AMPLITUDE
+
 Array = NDArray[np.float64]
 Constants = Mapping[str, Array]
 # Input of the default protocol, one number a neuron.
-AMPLITUDE = np.array([1.0, 0.5, 0.25])
+AMPLITUDE = np.array(DEFAULT_AMPLITUDE)
 
 
 def retention_response(constants: Constants, n_cycles: int) -> Array:

@@ -7,24 +7,29 @@ import xarray as xr
 from SALib.analyze import sobol as analyse
 from SALib.sample import sobol as sample
 
+from astro_sim.macro import default_protocol
+from astro_sim.macro_parameters import MacroParameters
 from rmaat_bridge.linear_response import kernel_response, response_length, retention_response
 
-# Constant -> centre and largest factor away from it. Time constants are known to a factor of two at best.
+# Constant -> largest factor away from its default. Time constants are known to a factor of two at best.
 # The dimensionless ones keep to 10 %: beyond, leak_s (leak_p_short − ρ(T)) falls below drive somewhere in
 # the box, and the short-term state latches.
-CONSTANTS: dict[str, tuple[float, float]] = {
-    "tau_s": (0.5, 2.0),
-    "tau_p_short": (5.0, 2.0),
-    "tau_p_long": (120.0, 2.0),
-    "cycle_s": (45.0, 1.5),
-    "on_s": (15.0, 1.5),
-    "leak_s": (1.0, 1.1),
-    "leak_p_short": (1.0, 1.1),
-    "leak_p_long": (1.0, 1.1),
-    "drive": (0.25, 1.1),
-    "coupling": (0.1, 1.1),
-    "coupling_length": (1.0, 1.1),
+FACTORS = {
+    "tau_s": 2.0,
+    "tau_p_short": 2.0,
+    "tau_p_long": 2.0,
+    "cycle_s": 1.5,
+    "on_s": 1.5,
+    "leak_s": 1.1,
+    "leak_p_short": 1.1,
+    "leak_p_long": 1.1,
+    "drive": 1.1,
+    "coupling": 1.1,
+    "coupling_length": 1.1,
 }
+DEFAULTS = vars(MacroParameters()) | default_protocol().description
+# Constant -> centre and largest factor away from it.
+CONSTANTS: dict[str, tuple[float, float]] = {name: (DEFAULTS[name], factor) for name, factor in FACTORS.items()}
 SEGMENTS = 6
 
 

@@ -1,11 +1,13 @@
 """Linear response against the simulation, and Sobol indices against what must hold."""
 
+import runpy
+
 import numpy as np
 import pytest
 
 from astro_sim import MacroParameters, simulate_macro
 from astro_sim.protocols import stp_cycles
-from rmaat_bridge import sobol_indices
+from rmaat_bridge import linear_response, sensitivity, sobol_indices
 from rmaat_bridge.linear_response import AMPLITUDE, kernel_response, response_length, retention_response
 from rmaat_bridge.sensitivity import CONSTANTS, outputs
 
@@ -15,6 +17,16 @@ PROTOCOL = ("cycle_s", "on_s")
 def drawn(rng, size=1):
     """Constants drawn log-uniformly from their ranges."""
     return {name: centre * factor ** rng.uniform(-1, 1, size) for name, (centre, factor) in CONSTANTS.items()}
+
+
+def test_centres_follow_the_defaults_of_the_simulation(monkeypatch):
+    """Both modules run afresh under another default of the model, the protocol and the input."""
+    monkeypatch.setattr("astro_sim.macro.DEFAULT_AMPLITUDE", (0.9, 0.4))
+    monkeypatch.setattr("astro_sim.macro.default_protocol", lambda: stp_cycles(6, 60.0, 20.0, (0.9, 0.4)))
+    monkeypatch.setattr("astro_sim.macro_parameters.MacroParameters", lambda: MacroParameters(tau_p_long=90.0))
+    constants = runpy.run_path(sensitivity.__file__)["CONSTANTS"]
+    assert [constants[name][0] for name in ("tau_p_long", "cycle_s", "on_s")] == [90.0, 60.0, 20.0]
+    assert runpy.run_path(linear_response.__file__)["AMPLITUDE"].tolist() == [0.9, 0.4]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
