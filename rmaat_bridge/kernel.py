@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -45,10 +43,6 @@ class AstrocyticKernel(BioModule):
         """The product r @ matrix in O(length * m), never forming r; `matrix` has shape (length, m)."""
         scale, shape = self._scale_and_shape()
         return OPERATORS[self.family.name](matrix, scale, **shape)
-
-    def apply(self, matrix: Any) -> Any:
-        """``kernel @ matrix``; a callable is taken for what `torch.nn.Module.apply` expects."""
-        return super().apply(matrix) if callable(matrix) and not isinstance(matrix, Tensor) else self @ matrix
 
     def _scale_and_shape(self) -> tuple[Tensor, dict[str, Tensor]]:
         values = self.values()
