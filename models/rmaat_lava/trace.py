@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,12 +54,10 @@ class _Schedule:
         self.tokens_first = np.r_[self.first : self.places, : self.first]
 
     def states(self) -> dict[str, Integers]:
-        states = {
-            "retention.memory": np.zeros((self.steps, max(self.first, 1), self.program.dim), np.int64),
-            "readout.pool": np.zeros((self.steps, self.program.trace_width), np.int64),
-        }
-        if self.program.documents == 2:
-            states["readout.kept"] = np.zeros_like(states["readout.pool"])
+        memory: list[dict[int, Integers]] = [{} for _ in range(max(self.first, 1))]
+        pool: dict[int, Integers] = {}
+        kept: dict[int, Integers] = {}
+        states: dict[str, Integers] = {}
         for i in range(self.layers):
             states[f"layers.{i}.weights"] = self.written(i, weights=True)
             states[f"layers.{i}.activity"] = self.written(i, weights=False)
@@ -71,22 +70,33 @@ class _Schedule:
             start = self.begin + self.layers * (number + 1) * self.places
             features = self.seen[f"layers.{self.layers - 1}.features", row, t]
             for slot in range(self.first):
-                states["retention.memory"][start + slot :, slot] = features[slot]
+                memory[slot][start + slot] = features[slot]
             end = start + self.places - 1
-            states["readout.pool"][end:] = self.seen["pool", row, t]
+            pool[end] = self.seen["pool", row, t]
             first = row % self.program.documents < self.program.documents - 1  # of a pair
             if first and ("pool", row, t + 1) not in self.seen:
-                states["readout.kept"][end:] = self.seen["pool", row, t]
+                kept[end] = pool[end]
+        states["retention.memory"] = np.stack([self.held(slot, self.program.dim) for slot in memory], axis=1)
+        states["readout.pool"] = self.held(pool, self.program.trace_width)
+        if self.program.documents == 2:
+            states["readout.kept"] = self.held(kept, self.program.trace_width)
         return states
+
+    def held(self, values: dict[int, Integers], width: int) -> Integers:
+        """A state that keeps each value from its step to that of the next, and is 0 before the first."""
+        state = np.zeros((self.steps, width), np.int64)
+        for begin, end in pairwise([*sorted(values), self.steps]):
+            state[begin:end] = values[begin]
+        return state
 
     def sent(self, name: str, begin: int) -> Integers:
         """What the embedding or the stem sends, kept until the next place of a token leaves."""
-        state = np.zeros((self.steps, self.program.dim), np.int64)
+        values = {}
         for number, (row, t) in enumerate(self.order):
             start = begin + self.layers * number * self.places
             for slot in range(np.count_nonzero(self.seen["valid", row, t]) - self.first):
-                state[start + slot :] = self.seen[name, row, t][slot]
-        return state
+                values[start + slot] = self.seen[name, row, t][slot]
+        return self.held(values, self.program.dim)
 
     def written(self, layer: int, weights: bool) -> Integers:
         """H or G after each step: a running sum over the write phase, 0 outside."""
@@ -107,12 +117,12 @@ class _Schedule:
 
     def emitted(self, layer: int, name: str) -> Integers:
         """A vector of the read mode after each step: that of the place that left last."""
-        state = np.zeros((self.steps, self.program.dim), np.int64)
+        values = {}
         last = layer == self.layers - 1
         for number, (row, t) in enumerate(self.order):
             start = self.begin + (self.layers * number + layer + 1) * self.places
             valid = self.seen["valid", row, t]
             for slot, place in enumerate(range(self.places) if last else self.tokens_first):
                 if place < len(valid) and valid[place]:
-                    state[start + slot :] = self.seen[name, row, t][place]
-        return state
+                    values[start + slot] = self.seen[name, row, t][place]
+        return self.held(values, self.program.dim)
