@@ -62,6 +62,10 @@ def load_recording(path: str | Path) -> xr.Dataset:
         raise InputError("recording", str(path), f"a recording with attribute model in {', '.join(REQUIRED)}")
     if recording.sizes.get("time", 0) < 1:
         raise InputError("recording", str(path), "at least one time")
+    times = recording["time"].values
+    if not (later := np.diff(times) > 0).all():
+        place = int(np.argmin(later)) + 1
+        raise InputError("recording: time", f"{times[place]:g} s after {times[place - 1]:g} s", "times that increase")
     for name, dims in REQUIRED[model].items():
         if name not in recording or recording[name].dims != dims:
             raise InputError("recording", str(path), f"a {model} recording with {name}({', '.join(dims)})")

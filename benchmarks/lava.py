@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from astro_sim.provenance import replacing, timestamp, versions
+from astro_sim.provenance import timestamp, versions, write_json
 from rmaat.data import listops
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import load_splits
@@ -232,8 +232,7 @@ def main() -> None:
         start = time.perf_counter()
         result[name] = stage()
         print(f"{name} ({time.perf_counter() - start:.0f} s): {json.dumps(result[name])}", flush=True)
-        with replacing(arguments.out) as room:
-            room.write_text(json.dumps(result, indent=2), encoding="utf-8")
+        write_json(arguments.out, result)
     print(f"{arguments.out}")
 
 

@@ -26,7 +26,7 @@ from astro_sim.macro import simulate_macro
 from astro_sim.macro_brian2 import constants
 from astro_sim.macro_parameters import MacroParameters
 from astro_sim.protocols import array
-from astro_sim.provenance import replacing, timestamp, versions
+from astro_sim.provenance import timestamp, versions, write_json
 
 DT = 0.02
 
@@ -203,8 +203,7 @@ def main() -> None:
     with threadpool_limits(1):  # one thread on both sides
         result |= measure(options.quick)
     path = options.out / "macro.json"
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(path, result)
     print(json.dumps(result, indent=2))
     print(f"results: {path}")
 

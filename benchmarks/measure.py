@@ -1,6 +1,5 @@
 """How the benchmarks measure: interleaved rounds, medians, fresh processes for resident memory."""
 
-import json
 import multiprocessing
 import os
 import platform
@@ -13,7 +12,8 @@ from typing import Any
 import psutil
 import torch
 
-from astro_sim.provenance import replacing, timestamp, versions
+from astro_sim import provenance
+from astro_sim.provenance import timestamp, versions
 
 
 def interleaved(cells: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
@@ -74,6 +74,5 @@ def write_json(path: Path, **entries: Any) -> None:
         "threads": torch.get_num_threads(),
         "load_average": os.getloadavg(),
     }
-    with replacing(path) as room:
-        room.write_text(json.dumps(about | entries, indent=1), encoding="utf-8")
+    provenance.write_json(path, about | entries)
     print(path)

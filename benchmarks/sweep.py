@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from astro_sim.experiment import Experiment
-from astro_sim.provenance import replacing, timestamp, versions
+from astro_sim.provenance import timestamp, versions, write_json
 from astro_sim.sweep import Sweep
 
 BASE = Experiment(settings={"n_neurons": "32", "coupling": "0.02", "n_cycles": "12", "record_dt": "5 s"})
@@ -49,8 +49,7 @@ def main() -> None:
         "speed_up": slope[1] / slope[2],
         "speed_up_whole": statistics.median(r[1][1] / r[2][1] for r in rounds),
     }
-    with replacing(options.out) as aside:
-        aside.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(options.out, result)
     print(json.dumps(result, indent=2))
 
 

@@ -93,6 +93,14 @@ def test_damaged_files_are_refused(recording, tmp_path):
         assert "\n" not in str(caught.value), name
 
 
+@pytest.mark.parametrize("late", [0.0, -1.0, np.nan], ids=["repeated", "backwards", "not a number"])
+def test_times_that_do_not_increase_are_refused(recording, tmp_path, late):
+    times = recording["time"].values.copy()
+    times[2] = times[1] + late
+    with pytest.raises(InputError, match=r"^recording: time: got .* expected times that increase"):
+        load_recording(save_recording(recording.assign_coords(time=times), tmp_path / "late.nc"))
+
+
 def test_a_failed_write_leaves_the_old_file(recording, tmp_path):
     path = save_recording(recording, tmp_path / "a.nc")
     before = path.read_bytes()

@@ -105,5 +105,5 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({error})") from None
-    recipe = validated(Recipe, entries, str(path))
+    recipe = validated(entries, str(path))
     return head(recipe).from_pretrained(folder), recipe

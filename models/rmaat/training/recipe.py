@@ -133,7 +133,7 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
             if not isinstance(target, dict):
                 raise InputError(f"{source}: {'.'.join(sections[:depth])}", target, f"a table, for {name} to be set")
         target[key] = value
-    recipe = validated(Recipe, entries, str(source))
+    recipe = validated(entries, str(source))
     RMAATConfig(**recipe.model)  # before any data are drawn
     return recipe
 
@@ -149,9 +149,9 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def validated(kind: type[Recipe], entries: dict[str, Any], source: str) -> Recipe:
+def validated(entries: dict[str, Any], source: str) -> Recipe:
     """Turn plain entries into a recipe; the first fault becomes one clear line."""
     try:
-        return kind.model_validate(entries)
+        return Recipe.model_validate(entries)
     except ValidationError as error:
-        raise refusal(error, kind, source) from None
+        raise refusal(error, Recipe, source) from None

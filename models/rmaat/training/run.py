@@ -75,6 +75,8 @@ def train(
         precision=options.precision,
     )
     fabric.launch()
+    if fabric.is_global_zero and not resume and not overwrite:
+        _refuse_to_replace(out)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
@@ -85,7 +87,7 @@ def train(
         console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
         about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
         about["data"] = splits.about()
-        _make_room(out, about | start, resume, overwrite)
+        _make_room(out, about | start, resume)
     fabric.barrier()
     if trainer is None:
         return _train_floors(recipe, splits, out, console)
@@ -153,20 +155,23 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _make_room(out: Path, about: dict[str, Any], resume: bool, overwrite: bool) -> None:
+def _refuse_to_replace(out: Path) -> None:
+    finished = (out / "result.json").is_file()
+    if finished or (out / "run.json").is_file():
+        found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
+        raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
+
+
+def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
     noted = out / "run.json"
     if out.exists() and not out.is_dir():
         raise InputError("--out", str(out), "a folder")
-    finished = (out / "result.json").is_file()
-    if noted.is_file() or finished:
-        if resume and (not noted.is_file() or json.loads(noted.read_text(encoding="utf-8")) != about):
-            raise InputError(
-                "--resume", str(out), "a folder of a run with the same recipe, data, bio-parameters and start"
-            )
-        if not resume and not overwrite:
-            found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
-            raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
+    if resume and (noted.is_file() or (out / "result.json").is_file()):
+        same = noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) == about
+        if not same:
+            allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
+            raise InputError("--resume", str(out), allowed)
     if not resume or not noted.is_file():
         for name in ("states", "checkpoint"):
             shutil.rmtree(out / name, ignore_errors=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -157,12 +158,18 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_committed_column_of_text_goes_on_with_its_command(tmp_path):
+@pytest.mark.parametrize("column", ["text", "listops-one-segment"])
+def test_the_readmes_command_goes_on_with_the_committed_column(column, tmp_path):
     """Every cell is there, so nothing is trained: a cell of before a setting existed counts it at its default."""
-    column = Path(__file__).parents[3] / "results" / "lra" / "columns" / "text"
-    shutil.copytree(column, tmp_path / "text")
-    words = "--tasks text --models rmaat,rlt,rmt,linear,transformer,floor --set parameters=1187000"
-    words += " --set model.stem_ngrams=6 --set model.stem_rank=16 --set model.stem_buckets=12288"
-    result = CliRunner().invoke(app, ["lra", *words.split(), "--out", str(tmp_path / "text")])
+    root = Path(__file__).parents[3]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    stages = re.search(r'^C="(.*)"$', readme, re.MULTILINE)
+    command = re.search(rf"^rmaat bench (lra .*) --out results/lra/columns/{column}$", readme, re.MULTILINE)
+    assert stages and command
+    shutil.copytree(root / "results" / "lra" / "columns" / column, tmp_path / column)
+    words = shlex.split(command[1].replace("$C", stages[1]))
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / column)])
     assert result.exit_code == 0, result.exception
-    assert (tmp_path / "text" / "table.csv").read_text() == (column / "table.csv").read_text()
+    for name in ("table.csv", "table.md", "table.tex"):
+        made = (tmp_path / column / name).read_bytes()
+        assert made == (root / "results" / "lra" / "columns" / column / name).read_bytes()
