@@ -71,7 +71,7 @@ class Memory(nn.Module):
     def share(self, t: int) -> Tensor:
         """Share of segment `t` >= 1 in the trace after it, a scalar."""
         retained = self.retained_trace and self.schedule is not None
-        return self.streaming_factor(t) if retained else self.initial.new_tensor(1 / t)
+        return self.streaming_factor(t) if retained else self.initial.new_full((), 1 / t)
 
     def shares(self, segments: Tensor, longest: int) -> Tensor:
         """Share of each segment in a sample's final trace, (longest, batch); 0 after its last segment.

@@ -182,7 +182,7 @@ class RMAATModel(Pretrained):
             segments = torch.full((batch,), len(pieces), device=inputs.device)
             masks: tuple[Tensor | None, ...] = (None,) * len(pieces)
         else:
-            lengths = self.checked_lengths(lengths.to(inputs.device), batch, length)
+            lengths = self.checked_lengths(lengths, batch, length).to(inputs.device)
             segments = lengths.add(size - 1).div(size, rounding_mode="floor")
             exists = torch.arange(length, device=inputs.device) < lengths[:, None]
             masks = exists.split(size, dim=1)
@@ -236,13 +236,12 @@ class RMAATModel(Pretrained):
 
     @staticmethod
     def checked_lengths(lengths: Tensor, batch: int, length: int) -> Tensor:
-        """`lengths` as int64; refused unless they are one whole number a sample, from 1 to `length`."""
+        """`lengths` as int64; refused unless they are one whole number a sample, on a CPU from 1 to `length`."""
         if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
             shown = f"{tuple(lengths.shape)} of {lengths.dtype}"
             raise InputError("lengths", shown, f"{batch} whole numbers, one a sample")
         lengths = lengths.long()
-        outside = lengths[(lengths < 1) | (lengths > length)]
-        if len(outside):
+        if lengths.device.type == "cpu" and len(outside := lengths[(lengths < 1) | (lengths > length)]):
             raise InputError("lengths", int(outside[0]), f"values from 1 to {length}")
         return lengths
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits, StageExamples, derived_seed
 from rmaat.training.checkpoint import load_state, save_state
-from rmaat.training.evaluation import WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
+from rmaat.training.cuda_graph import RecordedPass
+from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
 
@@ -67,8 +68,15 @@ class Trainer:
                 raise InputError("batch_size", size, allowed)
             if size == self.fabric.world_size and getattr(model, "trace_norm", None) is not None:
                 raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
-        optimizer = torch.optim.AdamW(_groups(model, options.weight_decay), lr=options.learning_rate, betas=BETAS)
+        if options.cuda_graph:
+            self._refuse_what_no_graph_holds(model)
+        on_gpu = self.fabric.device.type == "cuda"
+        groups = _groups(model, options.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=on_gpu)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._pass: Callable[[Tensor, Tensor, Tensor], Score] = self._forward_backward
+        if options.cuda_graph:
+            self._pass = RecordedPass(self._forward_backward, [p for p in model.parameters() if p.requires_grad])
         self.average = None
         if options.average:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
@@ -114,9 +122,8 @@ class Trainer:
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
-                score = scored(self.model, ids, lengths, labels, options.label_smoothing)
-                self.fabric.backward(score.loss / options.accumulate)
-            self.loss_mean.update(score.loss.detach(), score.weight)
+                score = self._pass(ids, lengths, labels)
+            self.loss_mean.update(score.loss, score.weight)
             self.accuracy.update(score.accuracy, score.weight)
             self.tokens_seen += int(lengths.sum())
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
@@ -124,6 +131,20 @@ class Trainer:
         self.optimizer.zero_grad()
         if self.average:
             self.average.update_parameters(self.model.module)
+
+    def _forward_backward(self, ids: Tensor, lengths: Tensor, labels: Tensor) -> Score:
+        """Score a batch and add its share to the gradients."""
+        score = scored(self.model, ids, lengths, labels, self.options.label_smoothing)
+        self.fabric.backward(score.loss / self.options.accumulate)
+        return score._replace(loss=score.loss.detach())
+
+    def _refuse_what_no_graph_holds(self, model: nn.Module) -> None:
+        if self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
+            raise InputError("cuda_graph", True, "false, unless one process trains on one CUDA GPU")
+        if self.options.accumulate > 1:
+            raise InputError("accumulate", self.options.accumulate, "1, with cuda_graph")
+        if getattr(model, "config").backprop == "amrb":  # noqa: B009 - the replay reads the random state from the GPU
+            raise InputError("model.backprop", "amrb", "'bptt', with cuda_graph: the gradients are the same")
 
     def _report(self, step: int, curves: CurveLog | None) -> str:
         """Write a row of the training curves and begin the next; the row as a short text."""
