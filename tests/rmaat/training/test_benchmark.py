@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("column", ["text", "listops-one-segment"])
+@pytest.mark.parametrize("column", ["text", "listops-one-segment", "image-whole"])
 def test_the_readmes_command_goes_on_with_the_committed_column(column, tmp_path):
     """Every cell is there, so nothing is trained: a cell of before a setting existed counts it at its default."""
     root = Path(__file__).parents[3]
