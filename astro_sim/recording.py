@@ -62,7 +62,11 @@ def load_recording(path: str | Path) -> xr.Dataset:
         raise InputError("recording", str(path), f"a recording with attribute model in {', '.join(REQUIRED)}")
     if recording.sizes.get("time", 0) < 1:
         raise InputError("recording", str(path), "at least one time")
-    times = recording["time"].values
+    if "time" not in recording.coords or recording["time"].dtype.kind not in "fiu":
+        raise InputError("recording", str(path), "a coordinate time, of numbers")
+    times = recording["time"].values.astype(float)
+    if not (finite := np.isfinite(times)).all():
+        raise InputError("recording: time", float(times[np.argmin(finite)]), "finite times")
     if not (later := np.diff(times) > 0).all():
         place = int(np.argmin(later)) + 1
         raise InputError("recording: time", f"{times[place]:g} s after {times[place - 1]:g} s", "times that increase")

@@ -1,8 +1,8 @@
 """What a training step of a recipe takes: launched kernel by kernel, with AMRB or BPTT, and as one CUDA graph.
 
 Each is a whole step of the trainer (forward, backward, clipping, AdamW, moving average, metrics) on random examples
-of the task's lengths; the first steps, in which graphs are recorded, are not counted. Without a GPU there are no
-graphs and the rest is timed on the processor.
+of ListOps, Image or Pathfinder; the first steps, in which graphs are recorded, are not counted. Without a GPU there
+are no graphs and the rest is timed on the processor.
 Run ``python benchmarks/training_step.py image-small pathfinder-paper --out runs/bench/training_step.json``.
 """
 
@@ -26,6 +26,7 @@ from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
 
 EXAMPLES = 2048
+TASKS = ("listops", "image", "pathfinder")
 WAYS: dict[str, dict[str, Any]] = {
     "amrb": {"model.backprop": "amrb", "optimisation.cuda_graph": False},
     "bptt": {"model.backprop": "bptt", "optimisation.cuda_graph": False},
@@ -71,11 +72,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps that are timed, after as many that are not")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/training_step.json"))
     options = parser.parse_args()
+    recipes = {name: load_recipe(name, {"data.curriculum": []}) for name in options.recipes}
+    for name, recipe in recipes.items():
+        if recipe.task not in TASKS:
+            parser.error(f"{name} is of {recipe.task}; allowed are recipes of {', '.join(TASKS)}")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     ways = WAYS if torch.cuda.is_available() else {name: WAYS[name] for name in ("amrb", "bptt")}
     table: dict[str, Any] = {}
     with TemporaryDirectory() as out:
-        for name in options.recipes:
+        for name in recipes:
             for way, changes in ways.items():
                 recipe = load_recipe(name, changes | {"data.curriculum": []})
                 took, parameters = milliseconds(recipe, options.steps, Path(out))

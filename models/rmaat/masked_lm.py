@@ -105,7 +105,8 @@ class RMAATForMaskedLM(Pretrained):
         size, run = self.config.segment_length, self.config.mask_span * self.config.stem_stride
         position = torch.arange(length, device=inputs.device)
         runs = position // size * -(-size // run) + position % size // run
+        count = (length - 1) // size * -(-size // run) + (length - 1) % size // run + 1  # a GPU would be waited for
         generator = None if self.training else torch.Generator(inputs.device).manual_seed(0)
-        drawn = torch.rand(batch, int(runs[-1]) + 1, device=inputs.device, generator=generator)
+        drawn = torch.rand(batch, count, device=inputs.device, generator=generator)
         hidden = drawn[:, runs] < self.config.mask_share
         return hidden if lengths is None else hidden & (position < lengths.to(inputs.device)[:, None])

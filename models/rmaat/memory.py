@@ -91,7 +91,7 @@ class Memory(nn.Module):
             table = torch.tril(share * torch.exp((kept[:, None] - kept).clamp(max=0)))  # row T - 1
         else:
             table = self.schedule.table(longest)
-        return table[segments - 1].T.to(self.initial)
+        return table.to(segments.device)[segments - 1].T.to(self.initial)
 
     def factors(self, segments: Tensor, longest: int) -> Tensor:
         """Scale of the memory that enters each segment, (longest, batch): RF(t - 1, T), 1 for the first.
@@ -104,5 +104,5 @@ class Memory(nn.Module):
         if self.streaming:
             left = torch.stack([self.streaming_factor(t) for t in range(1, longest + 1)])[:, None].expand_as(ones)
         else:
-            left = self.schedule.table(longest)[segments - 1].T.to(ones)
+            left = self.schedule.table(longest).to(segments.device)[segments - 1].T.to(ones)
         return torch.cat([ones[:1], left[:-1]])

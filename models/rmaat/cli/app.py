@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     show_traceback = "--debug" in arguments  # before or after the subcommand
     arguments = [argument for argument in arguments if argument != "--debug"]
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.disable(logging.INFO)  # Lightning sets levels of its own when it is imported
     try:
         code = app(arguments, prog_name="rmaat", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into its code

@@ -31,7 +31,8 @@ class _Recording(NamedTuple):
 class RecordedPass:
     """Calls `run`, which scores a batch and leaves its gradients, by replaying what it did the first time.
 
-    The score and the gradients are overwritten by the next call with a batch of the same shape.
+    The score and the gradients are overwritten by the next call: all recordings take their memory from one pool, which
+    is safe as long as one is done with before the next is launched.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.log import peak_memory_mib, read_curves
 from rmaat.training.models import build, load_checkpoint, trainable
 from rmaat.training.recipe import Recipe
-from rmaat.training.trainer import Trainer
+from rmaat.training.trainer import Trainer, refuse_what_no_graph_holds
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.trainable import with_posterior
 
@@ -75,8 +75,9 @@ def train(
         precision=options.precision,
     )
     fabric.launch()
-    if fabric.is_global_zero and not resume and not overwrite:
-        _refuse_to_replace(out)
+    refuse_what_no_graph_holds(recipe, fabric)
+    if fabric.is_global_zero:
+        _refuse_to_replace(out, resume or overwrite)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
@@ -155,7 +156,11 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _refuse_to_replace(out: Path) -> None:
+def _refuse_to_replace(out: Path, allowed: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", str(out), "a folder")
+    if allowed:
+        return
     finished = (out / "result.json").is_file()
     if finished or (out / "run.json").is_file():
         found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
@@ -165,8 +170,6 @@ def _refuse_to_replace(out: Path) -> None:
 def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
     noted = out / "run.json"
-    if out.exists() and not out.is_dir():
-        raise InputError("--out", str(out), "a folder")
     if resume and (noted.is_file() or (out / "result.json").is_file()):
         same = noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) == about
         if not same:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
+from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits, StageExamples, derived_seed
 from rmaat.training.checkpoint import load_state, save_state
@@ -37,6 +39,24 @@ def learning_rate_share(progress: float, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
+
+
+def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
+    """Raise InputError if `recipe` asks for CUDA graphs of what cannot be recorded.
+
+    The replay of AMRB and masked modelling read from the GPU while they run, and so do several processes.
+    """
+    if not recipe.optimisation.cuda_graph:
+        return
+    if fabric.device.type != "cuda" or dist.is_initialized():
+        allowed = "false (--set optimisation.cuda_graph=false) unless one process trains on one CUDA GPU"
+        raise InputError("optimisation.cuda_graph", True, allowed)
+    if recipe.optimisation.accumulate > 1:
+        raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
+    if recipe.objective == "masked":
+        raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
+    if (backprop := RMAATConfig(**recipe.model).backprop) != "bptt":
+        raise InputError("model.backprop", backprop, "'bptt', with cuda_graph: the gradients are the same")
 
 
 class Trainer:
@@ -68,8 +88,7 @@ class Trainer:
                 raise InputError("batch_size", size, allowed)
             if size == self.fabric.world_size and getattr(model, "trace_norm", None) is not None:
                 raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
-        if options.cuda_graph:
-            self._refuse_what_no_graph_holds(model)
+        refuse_what_no_graph_holds(recipe, self.fabric)
         on_gpu = self.fabric.device.type == "cuda"
         groups = _groups(model, options.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=on_gpu)
@@ -137,14 +156,6 @@ class Trainer:
         score = scored(self.model, ids, lengths, labels, self.options.label_smoothing)
         self.fabric.backward(score.loss / self.options.accumulate)
         return score._replace(loss=score.loss.detach())
-
-    def _refuse_what_no_graph_holds(self, model: nn.Module) -> None:
-        if self.fabric.device.type != "cuda" or self.fabric.world_size > 1:
-            raise InputError("cuda_graph", True, "false, unless one process trains on one CUDA GPU")
-        if self.options.accumulate > 1:
-            raise InputError("accumulate", self.options.accumulate, "1, with cuda_graph")
-        if getattr(model, "config").backprop == "amrb":  # noqa: B009 - the replay reads the random state from the GPU
-            raise InputError("model.backprop", "amrb", "'bptt', with cuda_graph: the gradients are the same")
 
     def _report(self, step: int, curves: CurveLog | None) -> str:
         """Write a row of the training curves and begin the next; the row as a short text."""

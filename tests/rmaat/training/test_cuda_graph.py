@@ -1,9 +1,12 @@
 """CUDA graphs of training steps: refused where there can be none; where there is a GPU, the steps are the same."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 
 from astro_sim.errors import InputError
+from rmaat.training.run import train
 from rmaat.training.trainer import Trainer
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -11,17 +14,27 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a CUDA GPU")
 def test_a_graph_is_refused_without_a_gpu(make_model, make_recipe, splits, tmp_path):
+    """By the trainer, and by a run before it draws any data."""
     recipe = make_recipe(cuda_graph=True, accumulate=1)
     with pytest.raises(InputError, match=r"cuda_graph.*one CUDA GPU"):
         Trainer(recipe, splits, make_model(backprop="bptt"), tmp_path)
+    with patch("rmaat.training.run.load_splits") as drawn, pytest.raises(InputError, match=r"cuda_graph.*one CUDA GPU"):
+        train(recipe, None, tmp_path / "run")
+    drawn.assert_not_called()
+    assert not (tmp_path / "run").exists()
 
 
 @on_gpu
 def test_a_graph_is_refused_with_replay_or_accumulation(make_model, make_recipe, splits, tmp_path):
-    with pytest.raises(InputError, match=r"backprop.*bptt"):
-        Trainer(make_recipe(cuda_graph=True, accumulate=1), splits, make_model(), tmp_path)
-    with pytest.raises(InputError, match="accumulate"):
-        Trainer(make_recipe(cuda_graph=True), splits, make_model(backprop="bptt"), tmp_path)
+    bptt = {"model": {"backprop": "bptt"}}
+    one = make_recipe(cuda_graph=True, accumulate=1)
+    for recipe, match in (
+        (one, "model.backprop"),
+        (make_recipe(cuda_graph=True).model_copy(update=bptt), "accumulate"),
+        (one.model_copy(update=bptt | {"objective": "masked"}), "masked"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Trainer(recipe, splits, make_model(backprop="bptt"), tmp_path)
 
 
 @on_gpu
@@ -29,7 +42,7 @@ def test_recorded_steps_are_those_of_a_loop(make_model, make_recipe, splits, tmp
     """The same weights after 12 steps on batches of several lengths; padding changes the order of sums alone."""
     weights = []
     for graph in (False, True):
-        recipe = make_recipe(cuda_graph=graph, accumulate=1)
+        recipe = make_recipe(cuda_graph=graph, accumulate=1).model_copy(update={"model": {"backprop": "bptt"}})
         trainer = Trainer(recipe, splits, make_model(backprop="bptt", dropout=0.0), tmp_path / str(graph))
         trainer.fit()
         weights.append(torch.cat([p.detach().flatten() for p in trainer.model.module.parameters()]))
