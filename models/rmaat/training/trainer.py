@@ -55,8 +55,11 @@ def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
         raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
     if recipe.objective == "masked":
         raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
-    if (backprop := RMAATConfig(**recipe.model).backprop) != "bptt":
-        raise InputError("model.backprop", backprop, "'bptt', with cuda_graph: the gradients are the same")
+    config = RMAATConfig(**recipe.model)
+    if config.backprop != "bptt":
+        raise InputError("model.backprop", config.backprop, "'bptt', with cuda_graph: the gradients are the same")
+    if config.retention in ("uniform", "random"):  # whose factors are made on the CPU
+        raise InputError("model.retention", config.retention, "'fitted' or 'off', with cuda_graph")
 
 
 class Trainer:

@@ -32,6 +32,7 @@ def test_a_graph_is_refused_with_replay_or_accumulation(make_model, make_recipe,
         (one, "model.backprop"),
         (make_recipe(cuda_graph=True).model_copy(update=bptt), "accumulate"),
         (one.model_copy(update=bptt | {"objective": "masked"}), "masked"),
+        (one.model_copy(update={"model": {"backprop": "bptt", "retention": "uniform"}}), "model.retention"),
     ):
         with pytest.raises(InputError, match=match):
             Trainer(recipe, splits, make_model(backprop="bptt"), tmp_path)
