@@ -17,6 +17,7 @@ RESULTS = sorted((Path(__file__).parents[3] / "results" / "lra").glob("*/result.
 def test_score_of_a_checkpoint_can_be_reproduced(path, tmp_path, monkeypatch):
     """Equal up to a few of the examples: the order of float32 sums differs from machine to machine.
 
+    Scores of runs in bfloat16 are compared with float32: 2 % of the answers of listops-paper differ, 0.3 of the score.
     Generated examples are drawn anew, whatever cache there is.
     """
     result = json.loads(path.read_text())
@@ -26,5 +27,6 @@ def test_score_of_a_checkpoint_can_be_reproduced(path, tmp_path, monkeypatch):
     elif not default_folder(task).is_dir():
         pytest.skip(f"{default_folder(task)} is not there: `rmaat data prepare {task}`, or set RMAAT_DATA")
     again = score_checkpoint(path.parent, None, None, "test", 32, None, None)
-    assert again["n"] == known["n"] and again["accuracy"] == pytest.approx(known["accuracy"], abs=2e-3)
+    rounding = 5e-3 if result["recipe"]["optimisation"]["precision"] == "bf16-mixed" else 2e-3
+    assert again["n"] == known["n"] and again["accuracy"] == pytest.approx(known["accuracy"], abs=rounding)
     assert (path.parent / "model.safetensors").stat().st_size < 5 * 2**20
