@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import brian2  # noqa: F401 - its first import redirects warnings, also those that `pytest.warns` waits for
 import numpy as np
 import pytest
 import xarray as xr
