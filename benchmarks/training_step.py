@@ -8,6 +8,7 @@ Run ``python benchmarks/training_step.py image-small pathfinder-paper --out runs
 
 import argparse
 import time
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -72,20 +73,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps that are timed, after as many that are not")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/training_step.json"))
     options = parser.parse_args()
-    recipes = {name: load_recipe(name, {"data.curriculum": []}) for name in options.recipes}
-    for name, recipe in recipes.items():
-        if recipe.task not in TASKS:
-            parser.error(f"{name} is of {recipe.task}; allowed are recipes of {', '.join(TASKS)}")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     ways = WAYS if torch.cuda.is_available() else {name: WAYS[name] for name in ("amrb", "bptt")}
     table: dict[str, Any] = {}
     with TemporaryDirectory() as out:
-        for name in recipes:
-            for way, changes in ways.items():
-                recipe = load_recipe(name, changes | {"data.curriculum": []})
-                took, parameters = milliseconds(recipe, options.steps, Path(out))
-                table.setdefault(name, {"parameters": parameters})[way] = took
-                print(f"{name}, {parameters:,} parameters, {way}: {took:.1f} ms a step on {device}", flush=True)
+        for name, (way, changes) in product(options.recipes, ways.items()):
+            recipe = load_recipe(name, changes | {"data.curriculum": []})
+            if recipe.task not in TASKS:
+                parser.error(f"{name} is of {recipe.task}; allowed are recipes of {', '.join(TASKS)}")
+            took, parameters = milliseconds(recipe, options.steps, Path(out))
+            table.setdefault(name, {"parameters": parameters})[way] = took
+            print(f"{name}, {parameters:,} parameters, {way}: {took:.1f} ms a step on {device}", flush=True)
     write_json(options.out, device=device, milliseconds=table)
 
 

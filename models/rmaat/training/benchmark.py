@@ -23,7 +23,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
-from rmaat.training.recipe import Recipe, load_recipe, parse_change
+from rmaat.training.recipe import Recipe, load_recipe, parse_change, validated
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-retention": {"retention": "off"},
@@ -135,10 +135,21 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
     path = folder / "result.json"
     if not path.is_file():
         return False
-    done = Recipe.model_validate(json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    done = validated(_read(path)["recipe"], str(path))
     if _with_defaults(done) != _with_defaults(recipe):
         raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
     return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A cell's result.json, which a person may have damaged."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or not {"recipe", "floors"} <= result.keys():
+        raise InputError("--out", str(path), "a whole result of a run; remove it to run the cell again")
+    return result
 
 
 def _with_defaults(recipe: Recipe) -> Recipe:
@@ -159,7 +170,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
     for path in sorted(out.glob("*/*/seed-*/result.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = _read(path)
         task, model = path.parts[-4], _model(path.parts[-3])
         for name, value in result["floors"].items():
             floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value

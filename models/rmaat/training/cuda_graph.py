@@ -10,10 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from astro_sim.errors import InputError
+from rmaat.config import RMAATConfig
 from rmaat.training.evaluation import Score
+from rmaat.training.recipe import Recipe
 
 WIDTHS = 128  # sequences are padded to a multiple of so many tokens, so that few graphs serve all lengths
 WARM_UP = 3  # passes before the recording, in which libraries set themselves up
@@ -26,6 +31,28 @@ class _Recording(NamedTuple):
     batch: Batch
     score: Score
     gradients: list[Tensor | None]
+
+
+def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
+    """Raise InputError if `recipe` asks for CUDA graphs of what cannot be recorded.
+
+    AMRB and masked modelling read from the GPU while they run, uniform and random retention make their factors on the
+    CPU.
+    """
+    if not recipe.optimisation.cuda_graph:
+        return
+    if fabric.device.type != "cuda" or dist.is_initialized():
+        allowed = "false (--set optimisation.cuda_graph=false) unless one process trains on one CUDA GPU"
+        raise InputError("optimisation.cuda_graph", True, allowed)
+    if recipe.optimisation.accumulate > 1:
+        raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
+    if recipe.objective == "masked":
+        raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
+    config = RMAATConfig(**recipe.model)
+    if config.backprop != "bptt":
+        raise InputError("model.backprop", config.backprop, "'bptt', with cuda_graph: the gradients are the same")
+    if config.retention in ("uniform", "random"):
+        raise InputError("model.retention", config.retention, "'fitted' or 'off', with cuda_graph")
 
 
 class RecordedPass:

@@ -17,12 +17,13 @@ from astro_sim.provenance import file_sha256, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
+from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.log import peak_memory_mib, read_curves
 from rmaat.training.models import build, load_checkpoint, trainable
 from rmaat.training.recipe import Recipe
-from rmaat.training.trainer import Trainer, refuse_what_no_graph_holds
+from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.trainable import with_posterior
 
@@ -77,7 +78,7 @@ def train(
     fabric.launch()
     refuse_what_no_graph_holds(recipe, fabric)
     if fabric.is_global_zero:
-        _refuse_to_replace(out, resume or overwrite)
+        _check_folder(out, replaceable=resume or overwrite)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
@@ -156,10 +157,11 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _refuse_to_replace(out: Path, allowed: bool) -> None:
+def _check_folder(out: Path, replaceable: bool) -> None:
+    """Refuse a file, and a folder with a run in it unless that is `replaceable`."""
     if out.exists() and not out.is_dir():
         raise InputError("--out", str(out), "a folder")
-    if allowed:
+    if replaceable:
         return
     finished = (out / "result.json").is_file()
     if finished or (out / "run.json").is_file():
@@ -170,17 +172,24 @@ def _refuse_to_replace(out: Path, allowed: bool) -> None:
 def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
     noted = out / "run.json"
-    if resume and (noted.is_file() or (out / "result.json").is_file()):
-        same = noted.is_file() and json.loads(noted.read_text(encoding="utf-8")) == about
-        if not same:
-            allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
-            raise InputError("--resume", str(out), allowed)
+    holds_a_run = noted.is_file() or (out / "result.json").is_file()
+    if resume and holds_a_run and _read(noted) != about:
+        allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
+        raise InputError("--resume", str(out), allowed)
     if not resume or not noted.is_file():
         for name in ("states", "checkpoint"):
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("metrics.csv", "curves.png", "result.json", "bio.toml"):
             (out / name).unlink(missing_ok=True)
         write_json(noted, about)
+
+
+def _read(noted: Path) -> Any:
+    """What `_make_room` noted; None of a missing or damaged file."""
+    try:
+        return json.loads(noted.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _say(console: Console, result: dict[str, Any], out: Path) -> None:

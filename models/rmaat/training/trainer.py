@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,11 +20,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
-from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits, StageExamples, derived_seed
 from rmaat.training.checkpoint import load_state, save_state
-from rmaat.training.cuda_graph import RecordedPass
+from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
 from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.recipe import Recipe
@@ -39,27 +37,6 @@ def learning_rate_share(progress: float, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
-
-
-def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
-    """Raise InputError if `recipe` asks for CUDA graphs of what cannot be recorded.
-
-    The replay of AMRB and masked modelling read from the GPU while they run, and so do several processes.
-    """
-    if not recipe.optimisation.cuda_graph:
-        return
-    if fabric.device.type != "cuda" or dist.is_initialized():
-        allowed = "false (--set optimisation.cuda_graph=false) unless one process trains on one CUDA GPU"
-        raise InputError("optimisation.cuda_graph", True, allowed)
-    if recipe.optimisation.accumulate > 1:
-        raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
-    if recipe.objective == "masked":
-        raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
-    config = RMAATConfig(**recipe.model)
-    if config.backprop != "bptt":
-        raise InputError("model.backprop", config.backprop, "'bptt', with cuda_graph: the gradients are the same")
-    if config.retention in ("uniform", "random"):  # whose factors are made on the CPU
-        raise InputError("model.retention", config.retention, "'fitted' or 'off', with cuda_graph")
 
 
 class Trainer:

@@ -68,6 +68,18 @@ def test_table_of_models_and_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content", ['{"recipe": ', "[]", '{"recipe": {"task": "listops"}}', '{"recipe": 1, "floors": {}}']
+)
+def test_a_damaged_result_is_named(content, tmp_path):
+    path = tmp_path / "listops" / "rmaat" / "seed-0" / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    refused = bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception
+    assert isinstance(refused, InputError) and str(path) in str(refused)
+    assert path.read_text() == content and [*tmp_path.glob("table.*")] == []
+
+
+@pytest.mark.parametrize(
     ("send", "number", "before"),
     [(os.killpg, signal.SIGINT, ""), (os.kill, signal.SIGTERM, ""), (os.kill, signal.SIGTERM, "trap '' INT; ")],
 )

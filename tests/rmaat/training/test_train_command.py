@@ -92,6 +92,10 @@ def test_an_unfinished_run_is_not_overwritten_and_resumes(recipe_file, tmp_path,
     assert rmaat("train", "--config", recipe_file, "--out", out) == 2
     assert "--resume" in capsys.readouterr().err
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume", "--seed", 1) == 2
+    noted = (out / "run.json").read_bytes()
+    (out / "run.json").write_bytes(noted[:40])
+    assert rmaat("train", "--config", recipe_file, "--out", out, "--resume") == 2
+    (out / "run.json").write_bytes(noted)
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume") == 0
     assert (out / "checkpoint" / "model.safetensors").read_bytes() == finished
 
