@@ -141,6 +141,7 @@ def training_curves(rows: Sequence[Mapping[str, str]], floors: Mapping[str, floa
             name = f"{labels.pop()[1]}, {name}"
         labels.append((100 * floor, name))
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
+    place["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # curves end where labels stand
     for height, label in labels:
         right.annotate(label, (0.99, height), **place)
     left.set(xlabel="step", ylabel="cross-entropy (nats)")
