@@ -82,6 +82,9 @@ class AstromorphicAttention(nn.Module):
         Train the exponent, one a head, through its logarithm.
     causal : bool
         Let a place see itself and the places before it only.
+    silent : bool
+        Start M negative in place of both signs: with the packaged kernel phi(R) begins at about 0.05 in place of 1,
+        and H_astro is next to nothing until it is learned.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class AstromorphicAttention(nn.Module):
         kernel: AstrocyticKernel | None = None,
         learn_alpha: bool = False,
         causal: bool = False,
+        silent: bool = False,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
@@ -120,7 +124,8 @@ class AstromorphicAttention(nn.Module):
                 self.register_buffer("log_alpha", log_alpha)
         self.qkv = nn.Linear(dim, 3 * dim)
         if kernel is not None:
-            self.astro_weight = nn.Parameter(torch.randn(heads, self.head_dim, places) * places ** (-1 / 3))
+            m = torch.randn(heads, self.head_dim, places) * places ** (-1 / 3)
+            self.astro_weight = nn.Parameter(-m.abs() * (2 / self.head_dim) ** (1 / 3) if silent else m)
 
     def astrocytic_table(self) -> Tensor | None:
         """phi(R), (heads, places, head_dim): depends on no input, so it is computed once a step."""

@@ -56,6 +56,7 @@ class RMAATConfig(BaseModel):
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     astrocytic: bool = True  # H_astro
+    astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05
     # RF(t, T): of the biology; 1 / T; seeded random; none (memory unscaled, the trace a mean), also as true and false
     retention: Literal["fitted", "uniform", "random", "off"] = "fitted"
     retention_seed: int = Field(default=0, ge=0)  # of the random factors

@@ -281,5 +281,6 @@ def _block(config: RMAATConfig, bio: BioParameters) -> Block:
             kernel=AstrocyticKernel(bio.attention) if config.astrocytic else None,
             learn_alpha=config.learn_alpha,
             causal=config.causal,
+            silent=config.astrocyte_start == "silent",
         )
     return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)

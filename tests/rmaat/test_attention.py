@@ -36,6 +36,7 @@ PARTS = {
     "without-P": {"alpha": None},
     "fitted-g": {"alpha": PresynapticResponse(BIO.presynaptic)},
     "learned-alpha": {"learn_alpha": True},
+    "silent-start": {"silent": True},
 }
 
 
@@ -75,6 +76,15 @@ def test_alpha_1_without_astrocyte_is_linear_attention() -> None:
     scores = (torch.nn.functional.elu(q) + 1) @ (torch.nn.functional.elu(k) + 1).mT
     expected = x + (scores / scores.sum(-1, keepdim=True) @ v).transpose(1, 2).flatten(2)
     torch.testing.assert_close(layer(x), expected, **EXACT)
+
+
+@pytest.mark.parametrize(("head_dim", "places"), [(4, 100), (16, 72), (16, 2056), (64, 136)])
+def test_a_silent_astrocyte_starts_at_a_twentieth_of_the_keys(head_dim: int, places: int) -> None:
+    """R is -3 on average, whatever the sizes: phi(R) is about e^-3, where both signs of M give about phi(0) = 1."""
+    kernel = AstrocyticKernel(BIO.attention)
+    for silent, low, high in ((True, 0.03, 0.1), (False, 0.9, 1.6)):
+        layer = AstromorphicAttention(3 * head_dim, 3, places=places, kernel=kernel, silent=silent)
+        assert low < layer.astrocytic_table().mean().item() < high
 
 
 def test_a_whole_number_is_an_exponent_too() -> None:

@@ -170,18 +170,27 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("column", ["text", "listops-one-segment", "image-whole"])
-def test_the_readmes_command_goes_on_with_the_committed_column(column, tmp_path):
+@pytest.mark.parametrize(
+    ("page", "column"),
+    [
+        ("README.md", "text"),
+        ("README.md", "listops-whole"),
+        ("README.md", "image-whole"),
+        ("results/lra/README.md", "listops-one-segment"),
+    ],
+)
+def test_the_readmes_command_goes_on_with_the_committed_column(page, column, tmp_path):
     """Every cell is there, so nothing is trained: a cell of before a setting existed counts it at its default."""
     root = Path(__file__).parents[3]
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    stages = re.search(r'^C="(.*)"$', readme, re.MULTILINE)
-    command = re.search(rf"^rmaat bench (lra .*) --out results/lra/columns/{column}$", readme, re.MULTILINE)
-    assert stages and command
+    readme = (root / page).read_text(encoding="utf-8")
+    shared = dict(re.findall(r'^ *([A-Z])="([^"]*)"', readme, re.MULTILINE))
+    commands = re.findall(rf"^ *rmaat bench (lra .*) --out results/lra/columns/{column}$", readme, re.MULTILINE)
+    assert shared and commands
     shutil.copytree(root / "results" / "lra" / "columns" / column, tmp_path / column)
-    words = shlex.split(command[1].replace("$C", stages[1]))
-    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / column)])
-    assert result.exit_code == 0, result.exception
+    for command in commands:
+        words = shlex.split(re.sub(r"\$([A-Z])", lambda name: shared[name[1]], command))
+        result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / column)])
+        assert result.exit_code == 0, result.exception
     for name in ("table.csv", "table.md", "table.tex"):
         made = (tmp_path / column / name).read_bytes()
         assert made == (root / "results" / "lra" / "columns" / column / name).read_bytes()
