@@ -104,6 +104,7 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({error})") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({reason})") from None
     recipe = validated(entries, str(path))
     return head(recipe).from_pretrained(folder), recipe

@@ -226,26 +226,29 @@ def score_checkpoint(
     if data is None and source is not None:
         raise InputError("--source", source, "none without --data")
     place = {} if data is None else {"folder": str(data), "source": source}
-    splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
+    console = console or Console()
+    with console.status(f"reading or drawing the data of {recipe.task}"):
+        splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
     examples = getattr(splits, split)
     if examples.vocab_size != model.config.vocab_size:
         raise InputError("--data", f"{examples.vocab_size} token ids", f"{model.config.vocab_size} token ids")
-    fabric = Fabric(accelerator="auto", devices=1)  # in float32, however it was trained: bfloat16 crawls on most CPUs
-    scores = evaluate(model.to(fabric.device), examples, batch_size, recipe.data.max_length, fabric)
     n = len(examples)
+    console.print(f"data: {n:,} examples of {splits.origin}")
+    fabric = Fabric(accelerator="auto", devices=1)  # in float32, however it was trained: bfloat16 crawls on most CPUs
+    with console.status("evaluating, and fitting the floors"):
+        scores = evaluate(model.to(fabric.device), examples, batch_size, recipe.data.max_length, fabric)
+        trivial = _floors(recipe, splits.train, examples)
     result = {
         "task": recipe.task,
         "split": split,
         "n": n,
         **scores,
         "standard_error": standard_error(scores["accuracy"], n),
-        "floors": _floors(recipe, splits.train, examples),
+        "floors": trivial,
         "data": examples.about,
         "versions": versions(),
         "created": timestamp(),
     }
-    console = console or Console()
-    console.print(f"data: {n:,} examples of {splits.origin}")
     console.print(f"{split} accuracy {scores['accuracy']:.1%} ± {result['standard_error']:.1%} ({n} examples)")
     for name, value in result["floors"].items():
         console.print(f"  floor {name}: {value:.1%}")
