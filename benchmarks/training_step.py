@@ -74,13 +74,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/training_step.json"))
     options = parser.parse_args()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    for name in options.recipes:
+        if (task := load_recipe(name).task) not in TASKS:
+            parser.error(f"{name} is of {task}; allowed are recipes of {', '.join(TASKS)}")
     ways = WAYS if torch.cuda.is_available() else {name: WAYS[name] for name in ("amrb", "bptt")}
     table: dict[str, Any] = {}
     with TemporaryDirectory() as out:
         for name, (way, changes) in product(options.recipes, ways.items()):
             recipe = load_recipe(name, changes | {"data.curriculum": []})
-            if recipe.task not in TASKS:
-                parser.error(f"{name} is of {recipe.task}; allowed are recipes of {', '.join(TASKS)}")
             took, parameters = milliseconds(recipe, options.steps, Path(out))
             table.setdefault(name, {"parameters": parameters})[way] = took
             print(f"{name}, {parameters:,} parameters, {way}: {took:.1f} ms a step on {device}", flush=True)
