@@ -47,6 +47,7 @@ class RMAATConfig(BaseModel):
     stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
     stem_rank: int = Field(default=16, ge=1)  # their width, before they are mapped to `dim`
     stem_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)  # probability of dropping an n-gram
+    embedding_std: float = Field(default=1.0, gt=0.0, le=10.0)  # of the token embeddings at the start; n-grams: 0.1
     backprop: Literal["amrb", "bptt"] = "amrb"
     every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
 
@@ -92,8 +93,9 @@ class RMAATConfig(BaseModel):
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")
         if self.stem_layers > 12 and self.picture_width is None:
             raise InputError("stem_layers", self.stem_layers, "at most 12, or a picture_width")
-        if self.stem_ngrams > 1 and self.input_kind != "tokens":
-            raise InputError("stem_ngrams", self.stem_ngrams, f"1 where input_kind is {self.input_kind!r}")
+        for field in ("stem_ngrams", "embedding_std"):
+            if getattr(self, field) != 1 and self.input_kind != "tokens":
+                raise InputError(field, getattr(self, field), f"1 where input_kind is {self.input_kind!r}")
         for field in ("stem_stride", "stem_ngrams", "picture_width"):
             if self.causal and getattr(self, field) != type(self).model_fields[field].default:
                 raise InputError(field, getattr(self, field), "its default, in a causal model")

@@ -72,11 +72,7 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        read = trace(self.model, inputs, lengths)
-        if self.trace_norm is not None:
-            tokens = torch.full(inputs.shape[:1], inputs.shape[1], device=read.device) if lengths is None else lengths
-            read = self.trace_norm(read, tokens)
-        return prediction(self.classifier(read), labels)
+        return prediction(self.classifier(_features(self.model, self.trace_norm, inputs, lengths)), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
@@ -89,7 +85,8 @@ class RMAATForSequenceClassification(Pretrained):
 class RMAATForSequencePairClassification(Pretrained):
     """One label a pair of sequences, each read by the same model (two towers, no attention across).
 
-    logits = W_2 relu(W_1 [a ; b ; a * b ; a - b] + b_1) + b_2, with a and b the two traces.
+    logits = W_2 relu(W_1 [a ; b ; a * b ; a - b] + b_1) + b_2, with a and b the two traces, each normalised as
+    a single one is where the configuration has `trace_norm`.
 
     Parameters
     ----------
@@ -102,6 +99,7 @@ class RMAATForSequencePairClassification(Pretrained):
         super().__init__()
         self.model = RMAATModel(config)
         self.config = self.model.config
+        self.trace_norm = TraceNorm(2 * config.dim) if config.trace_norm else None
         self.classifier = nn.Sequential(
             nn.Linear(8 * config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.num_labels)
         )
@@ -123,8 +121,17 @@ class RMAATForSequencePairClassification(Pretrained):
         if lengths is not None and lengths.shape != inputs.shape[:2]:
             raise InputError("lengths", tuple(lengths.shape), f"a tensor of shape {tuple(inputs.shape[:2])}")
         flat = None if lengths is None else lengths.flatten()
-        a, b = trace(self.model, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
+        a, b = _features(self.model, self.trace_norm, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
         return prediction(self.classifier(torch.cat([a, b, a * b, a - b], dim=-1)), labels)
+
+
+def _features(model: RMAATModel, norm: TraceNorm | None, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """The trace that a classifier reads, normalised where there is a norm, (batch, 2 * dim)."""
+    read = trace(model, inputs, lengths)
+    if norm is None:
+        return read
+    tokens = torch.full(inputs.shape[:1], inputs.shape[1], device=read.device) if lengths is None else lengths
+    return norm(read, tokens)
 
 
 def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:

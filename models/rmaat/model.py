@@ -51,6 +51,7 @@ class RMAATModel(Pretrained):
         bio = BioParameters.model_validate(config.bio)
         if config.input_kind == "tokens":
             self.embedding: nn.Module = nn.Embedding(config.vocab_size, config.dim)
+            self.embedding.weight.data *= config.embedding_std
         elif config.input_kind == "levels":
             self.embedding = LevelEmbedding(config.vocab_size, config.dim)
         else:

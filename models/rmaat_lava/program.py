@@ -206,9 +206,9 @@ class ReadOut:
         Taken from it too: what that mean moves by with the length of a sequence, in steps.
     bands : int64 array of shape (bands - 1,)
         Token places of a sequence from which on the next row of `drift` counts.
-    gain : int64 array of shape (2 dim,), (dim,) or (1,)
+    gain : int64 array of shape (2 dim,), (dim,) or (1,); of a pair (4 * 2 dim,), (4 * dim,) or (1,)
         15-bit factors from the centred pool, or what a pair makes of two, to messages.
-    gain_shift : int64 array of shape ()
+    gain_shift : int64 array of shape (), or, of a pair with normalised traces, that of gain
     matching : tuple of Matching
         Empty unless the model reads pairs.
     classifier : Linear
@@ -308,6 +308,11 @@ def token_places(program: Program, lengths: Integers) -> Integers:
     """Places that the tokens of sequences of these lengths take in the blocks; of the same shape."""
     full, rest = np.divmod(lengths, program.segment_length)
     return full * program.token_places - (-rest // program.stride)
+
+
+def centred(readout: Any, pool: np.ndarray, places: Integers | int) -> np.ndarray:
+    """Pools of sequences over so many token places, less their mean at that length; of the same shape."""
+    return pool - readout.centre - readout.drift[np.searchsorted(readout.bands, places, side="right")]
 
 
 def time_steps(program: Program, lengths: np.ndarray) -> int:

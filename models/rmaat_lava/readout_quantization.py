@@ -52,19 +52,26 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
 def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, Any]:
     """Normalisation and classifier of a trace."""
     weight, bias, centre, gain = _trace(model)
-    drift, bands = _drift(model)
     pool = places.exponents["trace"] = fit(places.ranges["mean"], STATE)
     message = places.message("features", {"classifier": weight}, pool if model.trace_norm is None else FINEST)
     multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
     out = fit(places.ranges["classifier"], STATE)
     return {
-        "centre": whole(centre * 2.0**pool),
-        "drift": whole(drift[:, : len(centre)] * 2.0**pool),
-        "bands": bands,
+        **_centre(model, centre, pool),
         "gain": multiplier,
         "gain_shift": shift,
         "matching": (),
         "classifier": places.linear("classifier", weight, bias, message, out),
+    }
+
+
+def _centre(model: Classifier, centre: np.ndarray, pool: int) -> dict[str, Any]:
+    """What is taken from the trace, at the exponent of the pool."""
+    drift, bands = _drift(model)
+    return {
+        "centre": whole(centre * 2.0**pool),
+        "drift": whole(drift[:, : len(centre)] * 2.0**pool),
+        "bands": bands,
     }
 
 
@@ -86,7 +93,7 @@ def _trace(model: RMAATForSequenceClassification) -> tuple[torch.Tensor, torch.T
     return weight, bias, as_numpy(centre), gain
 
 
-def _drift(model: RMAATForSequenceClassification) -> tuple[np.ndarray, np.ndarray]:
+def _drift(model: Classifier) -> tuple[np.ndarray, np.ndarray]:
     """What the mean of the trace moves by in the middle of each of `BANDS` bands of u, and where the bands begin.
 
     (bands, 2 dim), and in token places (bands - 1,). One band where the mean does not follow the length.
@@ -101,21 +108,26 @@ def _drift(model: RMAATForSequenceClassification) -> tuple[np.ndarray, np.ndarra
 
 
 def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str, Any]:
-    """The two layers that compare the traces a and b; a * b has to fit where a and b do."""
+    """Normalisation of the traces a and b, and the two layers that compare them; a * b has to fit where a and b do."""
     head: Any = model.classifier
-    first, last, ranges = head[0], head[2], places.ranges
+    first, last, ranges, norm = head[0], head[2], places.ranges, cast(Any, model.trace_norm)
     weight = compared_weight(model).detach()
-    largest = max(ranges["features"], ranges["trace"] ** 2)
+    width = weight.shape[1] // 4
+    centre, gain = np.zeros(width), np.ones(1)
+    if norm is None:
+        largest = max(ranges["features"], ranges["trace"] ** 2)
+    else:
+        largest = max(2 * ranges["trace"], (2 * ranges["trace"]) ** 2)  # of centred traces, at most
+        centre, scale = as_numpy(norm.running_mean)[:width], 1 / as_numpy((norm.running_var + norm.eps).sqrt())[:width]
+        gain = np.concatenate([scale, scale, scale**2, scale])
     pool = places.exponents["trace"] = fit(max(ranges["mean"], largest), STATE)
-    message = places.message("features", {"hidden": weight}, fit(largest, MESSAGE, pool))
-    places.check_resolution("trace", message)
-    multiplier, shift = multipliers(np.array([2.0 ** (message - pool)]))
+    message = places.message("features", {"hidden": weight}, FINEST if norm else fit(largest, MESSAGE, pool))
+    places.check_resolution("features" if norm else "trace", message)
+    multiplier, shift = multipliers(gain * 2.0 ** (message - pool), each=norm is not None)
     hidden = places.message("hidden", {"classifier": last.weight})
     matching = Matching(whole(pool), places.linear("hidden", weight, first.bias, message, hidden))
     return {
-        "centre": np.zeros(weight.shape[1] // 4, np.int64),
-        "drift": np.zeros((1, weight.shape[1] // 4), np.int64),
-        "bands": np.zeros(0, np.int64),
+        **_centre(model, centre, pool),
         "gain": multiplier,
         "gain_shift": shift,
         "matching": (matching,),

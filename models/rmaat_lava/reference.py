@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rmaat_lava.arithmetic import LIMIT, MULTIPLIER_BITS, Integers
-from rmaat_lava.program import Program, token_places
+from rmaat_lava.program import Program, centred, token_places
 from rmaat_lava.vectorised import Floats, power_of_two, round_scaled, saturate, vectorised
 
 
@@ -90,7 +90,7 @@ def classify(
 
 def _decide(readout: Any, pools: Floats, places: Integers, counts: Counter) -> Integers:
     """Logits (examples, labels) from the pools (sequences, width) over so many `places`; `readout` is quick."""
-    trace = pools - readout.centre - readout.drift[np.searchsorted(readout.bands, places, side="right")]
+    trace = centred(readout, pools, places)
     for matching in readout.matching:
         a, b = trace[::2], trace[1::2]
         product = round_scaled(a * b, power_of_two(matching.product_shift))

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from rmaat_lava.arithmetic import Integers, saturate
-from rmaat_lava.program import Program
+from rmaat_lava.program import Program, centred
 from rmaat_lava.reference import Segment, classify
 
 
@@ -75,7 +75,8 @@ class _Schedule:
             pool[end] = self.seen["pool", row, t]
             first = row % self.program.documents < self.program.documents - 1  # of a pair
             if first and ("pool", row, t + 1) not in self.seen:
-                kept[end] = pool[end]
+                places = sum(int(self.seen["valid", row, s].sum()) - self.first for s in range(1, t + 1))
+                kept[end] = centred(self.program.readout, pool[end], places)
         states["retention.memory"] = np.stack([self.held(slot, self.program.dim) for slot in memory], axis=1)
         states["readout.pool"] = self.held(pool, self.program.trace_width)
         if self.program.documents == 2:

@@ -84,15 +84,19 @@ def logits(
     head: Any = classifier.classifier
     if isinstance(classifier, RMAATForSequencePairClassification):
         compared = compared_weight(classifier)
-        traces = _trace(classifier.model, inputs.flatten(0, 1), lengths.flatten(), place, weight)
+        traces = _normalised(classifier, inputs.flatten(0, 1), lengths.flatten(), place, weight)
         a, b = traces[:, : compared.shape[1] // 4].unflatten(0, (-1, 2)).unbind(1)
         features = place("features", torch.cat([a, b, a * b, a - b], dim=-1))
         hidden = F.relu(place("hidden", F.linear(features, weight("hidden", compared), head[0].bias)))
         return _dense(head[2], hidden, "classifier", place, weight)
-    pool = _trace(classifier.model, inputs, lengths, place, weight)
-    if (norm := classifier.trace_norm) is not None:  # as in evaluation, whatever the mode
-        pool = norm.evaluated(pool, lengths)
-    return _dense(head, place("features", pool), "classifier", place, weight)
+    features = _normalised(classifier, inputs, lengths, place, weight)
+    return _dense(head, place("features", features), "classifier", place, weight)
+
+
+def _normalised(classifier: Classifier, inputs: Tensor, lengths: Tensor, place: Place, weight: Place) -> Tensor:
+    """The trace, normalised as in evaluation whatever the mode, (batch, 2 dim)."""
+    pool, norm = _trace(classifier.model, inputs, lengths, place, weight), classifier.trace_norm
+    return pool if norm is None else norm.evaluated(pool, lengths)
 
 
 def compared_weight(classifier: RMAATForSequencePairClassification) -> Tensor:

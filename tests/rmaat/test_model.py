@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from astro_sim.errors import InputError
 from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATForSequencePairClassification, RMAATModel
+from rmaat.heads import trace
 from rmaat_bridge import BioParameters, RetentionSchedule
 
 SMALL = {"vocab_size": 16, "num_labels": 4, "dim": 16, "segment_length": 8, "memory_tokens": 3}
@@ -199,6 +200,31 @@ def test_pair_classification_reads_each_sequence_alone() -> None:
     noise = torch.where(torch.arange(29) < lengths[..., None], inputs, 7)
     torch.testing.assert_close(pair(noise, lengths).logits, result.logits, rtol=0, atol=1e-12)
     assert (pair(inputs.flip(1), lengths.flip(1)).logits - result.logits).abs().max() > 1e-4
+
+
+def test_the_traces_of_a_pair_are_normalised_over_all_documents_of_the_batch() -> None:
+    """By hand, from what the same weights give without a norm; in evaluation by the statistics given to it."""
+    torch.manual_seed(0)
+    pair = RMAATForSequencePairClassification(RMAATConfig(**SMALL, trace_norm=True)).double()
+    inputs, lengths = torch.stack([INPUTS, INPUTS.flip(0)], dim=1), torch.stack([LENGTHS, LENGTHS.flip(0)], 1)
+    plain = trace(pair.model, inputs.flatten(0, 1), lengths.flatten())
+    assert pair.trace_norm is not None
+    for training, mean, variance in ((True, plain.mean(0), plain.var(0, correction=0)), (False, 0.3, 4.0)):
+        found = pair.train(training)(inputs, lengths).logits
+        documents = (plain - mean) / (torch.as_tensor(variance, dtype=torch.float64) + pair.trace_norm.eps) ** 0.5
+        a, b = documents[::2], documents[1::2]
+        expected = pair.classifier(torch.cat([a, b, a * b, a - b], dim=-1))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        pair.trace_norm.running_mean.fill_(0.3)
+        pair.trace_norm.running_var.fill_(4.0)
+
+
+def test_the_embedding_starts_at_the_size_it_is_given() -> None:
+    """Every other weight starts as it does without."""
+    small, plain = (model(embedding_std=std).state_dict() for std in (0.1, 1.0))
+    for name, weight in plain.items():
+        expected = 0.1 * weight if name == "model.embedding.weight" else weight
+        torch.testing.assert_close(small[name], expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("lengths", [[0, 8, 17], [30, 8, 17]])

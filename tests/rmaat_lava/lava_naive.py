@@ -95,7 +95,8 @@ class Naive:
 
     def spikes(self, trace):
         gain, shift = self["readout.gain"], self["readout.gain_shift"]
-        return [self.sat(shifted(x * gain[j % len(gain)], shift)) for j, x in enumerate(trace)]
+        shifts = shift if isinstance(shift, list) else [shift] * len(trace)
+        return [self.sat(shifted(x * gain[j % len(gain)], shifts[j])) for j, x in enumerate(trace)]
 
     def trace(self, tokens):
         """Centred trace of a sequence."""

@@ -88,6 +88,7 @@ def test_every_probe_is_equal_at_every_step(deployment):
         {"input_kind": "levels", "stem_layers": 1, "memory_tokens": 0, "streaming": True},
         {"stem_stride": 5, "layers": 1, "memory_norm": "after"},
         {"pairs": True, "memory_norm": "after"},
+        {"pairs": True, "trace_norm": True, "stem_stride": 3},
     ],
 )
 def test_every_probe_of_every_part_of_a_recipe_is_equal_at_every_step(changes):

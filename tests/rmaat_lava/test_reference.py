@@ -100,6 +100,8 @@ def _naive_logits(naive: Naive, rows: np.ndarray, lengths: np.ndarray, pairs: bo
         {"pairs": True},
         {"pairs": True, "memory_tokens": 0},
         {"pairs": True, "memory_norm": "after", "stem_stride": 2},
+        {"pairs": True, "trace_norm": True},
+        {"pairs": True, "trace_norm": True, "memory_tokens": 0},
     ],
 )
 def test_every_part_of_a_recipe_follows_the_float_model(changes):
@@ -150,10 +152,12 @@ def test_overflow_saturates_like_plain_python(factor):
     assert any(place.endswith("weights") for place in counts)
 
 
+@pytest.mark.parametrize("trace_norm", [False, True])
 @pytest.mark.parametrize("loud", ["product", "gain", "hidden"])
-def test_overflow_in_the_comparison_of_a_pair_saturates_like_plain_python(loud):
+def test_overflow_in_the_comparison_of_a_pair_saturates_like_plain_python(loud, trace_norm):
     """a * b, the messages or the hidden layer, blown up 2^14 times."""
-    model = random_model(4, pairs=True, dim=8, heads=2, ffn_dim=5, segment_length=5, memory_tokens=2)
+    fields = {"dim": 8, "heads": 2, "ffn_dim": 5, "segment_length": 5, "memory_tokens": 2}
+    model = random_model(4, pairs=True, trace_norm=trace_norm, **fields)
     inputs, lengths = np.random.default_rng(0).integers(1, 12, (3, 2, 12)), np.array([[12, 9], [4, 12], [1, 6]])
     deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
     readout = deployment.program.readout

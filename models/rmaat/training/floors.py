@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from sklearn.decomposition import TruncatedSVD
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -104,9 +106,8 @@ def root_and_digits(data: Sequences) -> NDArray[np.int64]:
 
 def histogram(data: Sequences) -> NDArray[np.float32]:
     """Share of each id among the first tokens of each sequence, shape (n * parts, vocab_size)."""
-    starts, stops = data.offsets[:-1], np.minimum(data.offsets[1:], data.offsets[:-1] + SEEN)
-    counts = [np.bincount(data.tokens[a:b], minlength=data.vocab_size) for a, b in zip(starts, stops, strict=True)]
-    return np.stack(counts).astype(np.float32) / (stops - starts).astype(np.float32)[:, None]
+    counts = np.stack([np.bincount(tokens, minlength=data.vocab_size) for tokens in _beginnings(data)])
+    return counts.astype(np.float32) / counts.sum(axis=1, dtype=np.float32)[:, None]
 
 
 def pair_histograms(data: Sequences) -> NDArray[np.float32]:
@@ -151,8 +152,14 @@ def _brightest_two(pictures: NDArray[np.float32], scale: float) -> NDArray[np.in
 
 
 def documents(data: Sequences) -> list[str]:
-    """The first bytes of each document, one character a byte."""
-    return [bytes((data[i][:SEEN] - 1).astype(np.uint8)).decode("latin-1") for i in range(len(data))]
+    """The first bytes of each of the n * parts documents, one character a byte."""
+    return [bytes((tokens - 1).astype(np.uint8)).decode("latin-1") for tokens in _beginnings(data)]
+
+
+def _beginnings(data: Sequences) -> Iterator[NDArray[np.int64]]:
+    """The first tokens of each of the n * parts sequences."""
+    for start, stop in pairwise(data.offsets):
+        yield data.tokens[start : min(stop, start + SEEN)]
 
 
 def _n_grams(low: int, high: int) -> Callable[[], Any]:
@@ -161,6 +168,23 @@ def _n_grams(low: int, high: int) -> Callable[[], Any]:
         TfidfTransformer(sublinear_tf=True),
         LinearSVC(C=0.5),
     )
+
+
+def _latent_semantics() -> Any:
+    """Words of both documents of a pair in 100 directions (LSA), compared entry by entry."""
+    return make_pipeline(
+        HashingVectorizer(n_features=2**16, norm=None, alternate_sign=False),
+        TfidfTransformer(sublinear_tf=True),
+        TruncatedSVD(100, random_state=0),
+        Normalizer(),
+        FunctionTransformer(_compared),  # from a row a document to a row a pair
+        _logistic(),
+    )
+
+
+def _compared(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Product and distance of neighbouring rows."""
+    return np.hstack([rows[::2] * rows[1::2], abs(rows[::2] - rows[1::2])])
 
 
 def _logistic() -> Any:
@@ -178,7 +202,10 @@ FLOORS: dict[str, dict[str, Floor]] = {
         "byte bigrams": Floor(documents, _n_grams(2, 2), costly=True),
         "byte 1- to 4-grams": Floor(documents, _n_grams(1, 4), costly=True),
     },
-    "retrieval": {"byte histograms": Floor(pair_histograms, _logistic)},
+    "retrieval": {
+        "byte histograms": Floor(pair_histograms, _logistic),
+        "latent semantic analysis": Floor(documents, _latent_semantics),
+    },
     "image": {
         "grey-level histogram": Floor(histogram, _logistic, costly=True),
         "linear on pixels": Floor(levels, RidgeClassifier),

@@ -12,13 +12,13 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, Integers, multiply_shift, round_shift, saturate
 from rmaat_lava.messages import HEADER, IDLE, PRESENT, ProgramModel
-from rmaat_lava.program import Program
+from rmaat_lava.program import Program, centred
 
 
 class ReadOut(AbstractProcess):
     """Pools tokens and memory over the segments and classifies at the end of each sequence.
 
-    Of pairs, it keeps the pool of the first document and classifies at the end of the second.
+    Of pairs, it keeps the centred pool of the first document and classifies at the end of the second.
     """
 
     def __init__(self, program: Program, sequences: int, **kwargs: object) -> None:
@@ -74,17 +74,17 @@ class PyReadOut(ProgramModel):
         if t == total:
             example, document = divmod(self.sequence, self.program.documents)
             self.sequence += 1
+            trace = centred(part, self.pool, (total - 1) * self.program.token_places + self.terms[0])
             if document == self.program.documents - 1:
-                self.logits[example] = self.classify((total - 1) * self.program.token_places + self.terms[0])
+                self.logits[example] = self.classify(trace)
             else:
-                self.kept[:] = self.pool
+                self.kept[:] = trace
 
-    def classify(self, places: int) -> Integers:
-        """Logits (labels,) from the pool over so many places, of a pair from both, whose mean follows no length."""
+    def classify(self, trace: Integers) -> Integers:
+        """Logits (labels,) from the centred trace, of a pair from the one that was kept too."""
         part = self.program.readout
-        trace = self.pool - part.centre - part.drift[np.searchsorted(part.bands, places, side="right")]
         for matching in part.matching:
-            a, b = self.kept - part.centre, trace
+            a, b = self.kept, trace
             product = round_shift(a * b, matching.product_shift)
             trace = saturate(np.concatenate([a, b, product, a - b]), "matching", self.counts)
         spikes = saturate(multiply_shift(trace, part.gain, part.gain_shift), "features", self.counts)

@@ -103,6 +103,21 @@ def test_pair_floor_compares_the_two_documents():
     assert reached["byte histograms"] > 0.9 and reached["majority class"] == 0.5
 
 
+def test_latent_semantics_tells_documents_of_one_topic_that_share_few_words():
+    """Each of ten topics has 40 words of its own made of the same letters, each document ten of them."""
+    rng = np.random.default_rng(3)
+    words = ["".join(rng.permutation(list("abcdefgh"))) for _ in range(400)]
+    labels, rows = np.arange(1000) % 2, []
+    for label in labels:
+        topic = rng.integers(10)
+        other = topic if label else (topic + rng.integers(1, 10)) % 10
+        texts = [" ".join(rng.choice(words[40 * t : 40 * t + 40], 10, replace=False)) for t in (topic, other)]
+        rows += [np.frombuffer(text.encode(), np.uint8).astype(int) + 1 for text in texts]
+    pairs = Sequences.from_list(rows, labels.tolist(), 257, 2, parts=2)
+    reached = floors("retrieval", pairs.select(np.arange(700)), pairs.select(np.arange(700, 1000)))
+    assert reached["latent semantic analysis"] > 0.9 and reached["byte histograms"] < 0.6
+
+
 def test_next_byte_floors_by_hand():
     """Training text "ababac": after a comes b twice and c once, after b comes a. Test text "abca": the
     commonest successor overall is a (2) or b (2), the first of them a; right at one place of three. After the last:

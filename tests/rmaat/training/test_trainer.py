@@ -13,8 +13,9 @@ from lightning.fabric import Fabric
 
 from astro_sim.errors import InputError
 from rmaat.data.listops import Grammar, generate
+from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import StageExamples
-from rmaat.heads import RMAATForSequenceClassification
+from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.training.evaluation import evaluate, renew_trace_statistics
 from rmaat.training.log import read_curves
 from rmaat.training.recipe import DataRecipe, Recipe
@@ -198,6 +199,19 @@ def test_trace_statistics_of_a_checkpoint_are_those_of_its_weights(make_model, m
     expected = np.vander(logs, 3) @ np.polyfit(logs, plain, 2)
     np.testing.assert_allclose(found, expected, atol=1e-5)  # float32
     np.testing.assert_allclose(norm.running_var, (plain - expected).var(0), rtol=1e-3)
+
+
+def test_trace_statistics_of_pairs_are_those_of_their_documents(make_model, splits):
+    """As if each document were an example of its own."""
+    data = splits.train
+    pairs = Sequences(data.tokens, data.offsets, data.labels[::2], data.vocab_size, data.num_labels, parts=2)
+    single = make_model(trace_norm=True)
+    pair = RMAATForSequencePairClassification(single.config)
+    pair.model.load_state_dict(single.model.state_dict())
+    renew_trace_statistics(single, data, 64, None, Fabric(accelerator="cpu"))
+    renew_trace_statistics(pair, pairs, 32, None, Fabric(accelerator="cpu"))
+    for name, value in single.trace_norm.state_dict().items():
+        torch.testing.assert_close(pair.trace_norm.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("training", [False, True])
