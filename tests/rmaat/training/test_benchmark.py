@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from astro_sim.errors import InputError
+from rmaat.baselines import BASELINES
 from rmaat.cli.bench import app
-from rmaat.training.benchmark import Cell, _model
+from rmaat.training.benchmark import ABLATIONS, Cell, _model
 
 FEW = {
     "data.train": 8,
@@ -135,10 +136,11 @@ def test_models_of_equal_size(tmp_path):
     assert len({config["ffn_dim"] for config in configs}) > 1
 
 
-MODELS = st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1)
+NAMES = st.sampled_from([*BASELINES, *ABLATIONS, "floor"])
+SETTINGS = st.lists(st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1))
 
 
-@given(MODELS, st.lists(MODELS))
+@given(NAMES, SETTINGS)
 def test_a_model_is_read_back_from_a_safe_folder_name(name, settings):
     model = f"{name}:{';'.join(settings)}" if settings else name
     folder = Cell("listops", model, 0).folder(Path("out")).relative_to(Path("out") / "listops").parts[0]
