@@ -33,6 +33,8 @@ FREE = {
     "every_k",
     "mask_share",
     "mask_span",
+    "embedding_std",  # which, like the next, only says how weights begin
+    "astrocyte_start",
 }
 
 
