@@ -137,10 +137,10 @@ def test_models_of_equal_size(tmp_path):
 
 
 NAMES = st.sampled_from([*BASELINES, *ABLATIONS, "floor"])
-SETTINGS = st.lists(st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1))
+ENTRIES = st.lists(st.text(st.characters(exclude_characters=",;:", exclude_categories=["Cs"]), min_size=1))
 
 
-@given(NAMES, SETTINGS)
+@given(NAMES, ENTRIES)
 def test_a_model_is_read_back_from_a_safe_folder_name(name, settings):
     model = f"{name}:{';'.join(settings)}" if settings else name
     folder = Cell("listops", model, 0).folder(Path("out")).relative_to(Path("out") / "listops").parts[0]
