@@ -35,7 +35,8 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
     Raises
     ------
     InputError
-        If the traces of a pair are lost beside their product.
+        If the traces of a pair, not normalised, are lost beside their product. That a normalised pair's product keeps
+        its bits (traces that differ by less than about 0.01 lose them) is not checked.
     """
     last = places.exponents[f"layers.{model.config.layers}.x"]
     summand = min(fit(places.ranges["sum"], STATE), last)
