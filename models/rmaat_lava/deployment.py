@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rmaat_lava.calibration import Calibration, Classifier
     from rmaat_lava.scales import WeightFormat
 
-FORMAT = "rmaat-lava-4"
+FORMAT = "rmaat-lava-5"
 PROGRAM, DESCRIPTION = "program.npz", "deployment.json"
 DEFAULT_MAX_SEGMENTS = 16
 

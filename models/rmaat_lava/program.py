@@ -170,7 +170,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Matching:
-    """Two documents compared by their centred traces a and b: `relu(W gain [a ; b ; a * b ; a - b])`.
+    """Two documents compared by the messages a and b of their traces: `relu(W [a ; b ; a * b ; a - b])`.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class Matching:
 class ReadOut:
     """`Σ_t w_t [mean of the tokens of segment t ; mean of mem'_t]`, normalised, then a linear classifier.
 
-    Of a pair, the centred traces of its two documents are compared first.
+    The normalised traces of a pair are compared before the classifier.
 
     Parameters
     ----------
@@ -206,9 +206,9 @@ class ReadOut:
         Taken from it too: what that mean moves by with the length of a sequence, in steps.
     bands : int64 array of shape (bands - 1,)
         Token places of a sequence from which on the next row of `drift` counts.
-    gain : int64 array of shape (2 dim,), (dim,) or (1,); of a pair (4 * 2 dim,), (4 * dim,) or (1,)
-        15-bit factors from the centred pool, or what a pair makes of two, to messages.
-    gain_shift : int64 array of shape (), or, of a pair with normalised traces, that of gain
+    gain : int64 array of shape (2 dim,), (dim,) or (1,)
+        15-bit factors from the centred pool to messages.
+    gain_shift : int64 array of shape ()
     matching : tuple of Matching
         Empty unless the model reads pairs.
     classifier : Linear

@@ -35,11 +35,11 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
     Raises
     ------
     InputError
-        If the traces of a pair, not normalised, are lost beside their product. That a normalised pair's product keeps
-        its bits (traces that differ by less than about 0.01 lose them) is not checked.
+        If the traces of a pair are lost beside their product.
     """
     last = places.exponents[f"layers.{model.config.layers}.x"]
     summand = min(fit(places.ranges["sum"], STATE), last)
+    places.exponents["trace"] = fit(places.ranges["mean"], STATE)
     decision = _pair(places, model) if isinstance(model, RMAATForSequencePairClassification) else _single(places, model)
     return ReadOut(
         sum_shift=whole(last - summand),
@@ -53,26 +53,25 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
 def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, Any]:
     """Normalisation and classifier of a trace."""
     weight, bias, centre, gain = _trace(model)
-    pool = places.exponents["trace"] = fit(places.ranges["mean"], STATE)
+    pool = places.exponents["trace"]
     message = places.message("features", {"classifier": weight}, pool if model.trace_norm is None else FINEST)
-    multiplier, shift = multipliers(gain * 2.0 ** (message - pool))
     out = fit(places.ranges["classifier"], STATE)
     return {
-        **_centre(model, centre, pool),
-        "gain": multiplier,
-        "gain_shift": shift,
+        **_normalisation(model, centre, gain * 2.0 ** (message - pool), pool),
         "matching": (),
         "classifier": places.linear("classifier", weight, bias, message, out),
     }
 
 
-def _centre(model: Classifier, centre: np.ndarray, pool: int) -> dict[str, Any]:
-    """What is taken from the trace, at the exponent of the pool."""
-    drift, bands = _drift(model)
+def _normalisation(model: Classifier, centre: np.ndarray, gain: np.ndarray, pool: int) -> dict[str, Any]:
+    """What is taken from a trace at the exponent `pool`, and its factors to messages."""
+    (drift, bands), (multiplier, shift) = _drift(model), multipliers(gain)
     return {
         "centre": whole(centre * 2.0**pool),
         "drift": whole(drift[:, : len(centre)] * 2.0**pool),
         "bands": bands,
+        "gain": multiplier,
+        "gain_shift": shift,
     }
 
 
@@ -112,25 +111,20 @@ def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str
     """Normalisation of the traces a and b, and the two layers that compare them; a * b has to fit where a and b do."""
     head: Any = model.classifier
     first, last, ranges, norm = head[0], head[2], places.ranges, cast(Any, model.trace_norm)
-    weight = compared_weight(model).detach()
-    width = weight.shape[1] // 4
-    centre, gain = np.zeros(width), np.ones(1)
+    weight, pool = compared_weight(model).detach(), places.exponents["trace"]
+    width = weight.shape[1] // 4  # half of the trace where there is no memory: both halves are the same
     if norm is None:
+        centre, gain = np.zeros(width), np.ones(1)
         largest = max(ranges["features"], ranges["trace"] ** 2)
+        message = places.message("features", {"hidden": weight}, fit(largest, MESSAGE, pool))
+        places.check_resolution("trace", message)
     else:
-        largest = max(2 * ranges["trace"], (2 * ranges["trace"]) ** 2)  # of centred traces, at most
-        centre, scale = as_numpy(norm.running_mean)[:width], 1 / as_numpy((norm.running_var + norm.eps).sqrt())[:width]
-        gain = np.concatenate([scale, scale, scale**2, scale])
-    pool = places.exponents["trace"] = fit(max(ranges["mean"], largest), STATE)
-    message = places.message("features", {"hidden": weight}, FINEST if norm else fit(largest, MESSAGE, pool))
-    places.check_resolution("features" if norm else "trace", message)
-    multiplier, shift = multipliers(gain * 2.0 ** (message - pool), each=norm is not None)
+        centre, gain = as_numpy(norm.running_mean)[:width], as_numpy((norm.running_var + norm.eps).rsqrt())[:width]
+        message = places.message("features", {"hidden": weight})
     hidden = places.message("hidden", {"classifier": last.weight})
-    matching = Matching(whole(pool), places.linear("hidden", weight, first.bias, message, hidden))
+    matching = Matching(whole(message), places.linear("hidden", weight, first.bias, message, hidden))
     return {
-        **_centre(model, centre, pool),
-        "gain": multiplier,
-        "gain_shift": shift,
+        **_normalisation(model, centre, gain * 2.0 ** (message - pool), pool),
         "matching": (matching,),
         "classifier": places.linear("classifier", last.weight, last.bias, hidden, fit(ranges["classifier"], STATE)),
     }

@@ -90,15 +90,13 @@ def classify(
 
 def _decide(readout: Any, pools: Floats, places: Integers, counts: Counter) -> Integers:
     """Logits (examples, labels) from the pools (sequences, width) over so many `places`; `readout` is quick."""
-    trace = centred(readout, pools, places)
-    for matching in readout.matching:
-        a, b = trace[::2], trace[1::2]
-        product = round_scaled(a * b, power_of_two(matching.product_shift))
-        trace = saturate(np.concatenate([a, b, product, a - b], axis=1), "readout.matching", counts)
-    features = round_scaled(trace, readout.gain * power_of_two(readout.gain_shift))
+    features = round_scaled(centred(readout, pools, places), readout.gain * power_of_two(readout.gain_shift))
     saturate(features, "readout.features", counts)
     for matching in readout.matching:
-        features = np.maximum(matching.hidden(features, "readout.hidden", counts), 0)
+        a, b = features[::2], features[1::2]
+        product = round_scaled(a * b, power_of_two(matching.product_shift))
+        compared = saturate(np.concatenate([a, b, product, a - b], axis=1), "readout.matching", counts)
+        features = np.maximum(matching.hidden(compared, "readout.hidden", counts), 0)
     return readout.classifier(features, "readout.logits", counts).astype(np.int64)
 
 

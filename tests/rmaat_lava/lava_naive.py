@@ -85,18 +85,17 @@ class Naive:
 
     def classify_pair(self, first, second):
         """Logits of two documents."""
-        a, b = self.trace(first), self.trace(second)
+        a, b = self.spikes(self.trace(first)), self.spikes(self.trace(second))
         shift = self["readout.matching.0.product_shift"]
         product = [shifted(x * y, shift) for x, y in zip(a, b, strict=True)]
         difference = [x - y for x, y in zip(a, b, strict=True)]
         both = [self.sat(x) for x in a + b + product + difference]
-        hidden = self.linear("readout.matching.0.hidden", self.spikes(both))
+        hidden = self.linear("readout.matching.0.hidden", both)
         return self.linear("readout.classifier", [max(x, 0) for x in hidden])
 
     def spikes(self, trace):
         gain, shift = self["readout.gain"], self["readout.gain_shift"]
-        shifts = shift if isinstance(shift, list) else [shift] * len(trace)
-        return [self.sat(shifted(x * gain[j % len(gain)], shifts[j])) for j, x in enumerate(trace)]
+        return [self.sat(shifted(x * gain[j % len(gain)], shift)) for j, x in enumerate(trace)]
 
     def trace(self, tokens):
         """Centred trace of a sequence."""

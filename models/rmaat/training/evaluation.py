@@ -126,7 +126,7 @@ def renew_trace_statistics(
     with fabric.autocast():
         for indices in islice(batches, -(-STATISTICS_FROM // batch_size)):
             ids, lengths, _ = to_tensors(data, indices, max_length, fabric.device)
-            ids, lengths = (ids.flatten(0, 1), lengths.flatten()) if data.parts > 1 else (ids, lengths)
+            ids, lengths = ids.flatten(0, -2), lengths.flatten()  # the documents of pairs one below the other
             found.append((trace(cast(Any, model).model, ids, lengths), lengths))
     norm.fit(*map(torch.cat, zip(*found, strict=True)))
     model.train(training)

@@ -82,15 +82,18 @@ class PyReadOut(ProgramModel):
 
     def classify(self, trace: Integers) -> Integers:
         """Logits (labels,) from the centred trace, of a pair from the one that was kept too."""
-        part = self.program.readout
+        part, features = self.program.readout, self.features(trace)
         for matching in part.matching:
-            a, b = self.kept, trace
+            a, b = self.features(self.kept), features
             product = round_shift(a * b, matching.product_shift)
-            trace = saturate(np.concatenate([a, b, product, a - b]), "matching", self.counts)
-        spikes = saturate(multiply_shift(trace, part.gain, part.gain_shift), "features", self.counts)
-        for matching in part.matching:
-            spikes = np.maximum(self.dense(matching.hidden, spikes, "hidden"), 0)
-        return self.dense(part.classifier, spikes, "logits")
+            compared = saturate(np.concatenate([a, b, product, a - b]), "matching", self.counts)
+            features = np.maximum(self.dense(matching.hidden, compared, "hidden"), 0)
+        return self.dense(part.classifier, features, "logits")
+
+    def features(self, trace: Integers) -> Integers:
+        """Messages of a centred trace, of its shape."""
+        part = self.program.readout
+        return saturate(multiply_shift(trace, part.gain, part.gain_shift), "features", self.counts)
 
     def mean(self, kind: int) -> Integers:
         """Mean of the tokens (0) or of the memory (1) of the segment, (dim,)."""
