@@ -53,7 +53,7 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         Raises
         ------
         InputError
-            If a file is missing or broken, or the weights are not those of the configuration.
+            If a file is missing or broken, or the weights are not those of the configuration or not finite.
         """
         path = _local(str(folder), hub)
         model = cls(read_config(path))
@@ -67,6 +67,8 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             if own.get(name) != given.get(name):
                 allowed = f"shape {own.get(name, 'none')}"
                 raise InputError(f"checkpoint {path}: {name}", given.get(name, "nothing"), allowed)
+            if not tensors[name].isfinite().all():
+                raise InputError(f"checkpoint {path}: {name}", "values that are not finite", "finite weights")
         model.load_state_dict(tensors)
         return model
 
