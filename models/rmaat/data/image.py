@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def read_npz(path: Path) -> dict[str, Sequences]:
     Raises
     ------
     InputError
-        If the file is missing or damaged, or an array is missing, is not bytes or does not fit its labels.
+        If the file is missing or damaged, an array is missing, or images are not square grey bytes, all of one
+        size, with one label each, from 0 to the greatest of y_train.
     """
     wanted = "an .npz of uint8 arrays x_train, x_test and labels y_train, y_test"
     try:
@@ -128,9 +130,26 @@ def read_npz(path: Path) -> dict[str, Sequences]:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError("images", str(path), f"{wanted} ({error})") from None
     splits = {}
+    shape, greatest = arrays["x_train"].shape[1:], 0
     for split in ("train", "test"):
         images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-        if images.dtype != np.uint8 or len(images) != len(labels) or not len(images):
-            raise InputError(f"{path}: x_{split}", f"{images.dtype} {images.shape}", wanted)
-        splits[split] = pixels(images, labels, int(arrays["y_train"].max()) + 1)
+        if images.dtype != np.uint8 or not _is_square(images.shape[1:]) or images.shape[1:] != shape or not len(images):
+            square = "uint8 (n, pixels) or (n, width, width), grey and square, in x_test as in x_train"
+            raise InputError(f"{path}: x_{split}", f"{images.dtype} {images.shape}", square)
+        if labels.dtype.kind not in "iu" or labels.size != len(images):
+            wanted = f"{len(images)} whole numbers, one label an image"
+            raise InputError(f"{path}: y_{split}", f"{labels.dtype} {labels.shape}", wanted)
+        if split == "train":
+            greatest = int(labels.max())
+        if labels.min() < 0 or labels.max() > greatest:
+            row = int(((labels < 0) | (labels > greatest)).ravel().argmax())
+            allowed = f"a label from 0 to {max(greatest, 0)}, the greatest of y_train"
+            raise InputError(f"{path}: y_{split}: row {row + 1}", int(labels.ravel()[row]), allowed)
+        splits[split] = pixels(images, labels, greatest + 1)
     return splits
+
+
+def _is_square(shape: tuple[int, ...]) -> bool:
+    """Whether pictures of this shape are (width, width), or a line of width² pixels."""
+    width = isqrt(prod(shape))
+    return width > 0 and shape in ((width**2,), (width, width))

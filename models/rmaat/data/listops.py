@@ -26,6 +26,7 @@ OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 SYMBOLS = ("<pad>", *"0123456789", *OPERATORS, "]")
 ID = {symbol: i for i, symbol in enumerate(SYMBOLS)}
 DIGIT, OPERATOR, END = ID["0"], ID["[MIN"], ID["]"]
+DIGITS = {digit: int(digit) for digit in "0123456789"}
 VOCAB_SIZE, NUM_LABELS = len(SYMBOLS), 10
 TREES_PER_PASS = 4096
 
@@ -169,7 +170,10 @@ def evaluate(expression: str | Iterable[int]) -> int:
     InputError
         If a symbol is unknown, a bracket is missing or left over, or an operator has no argument.
     """
-    symbols = _symbols(expression) if isinstance(expression, str) else [SYMBOLS[int(i)] for i in expression]
+    return _value(_symbols(expression) if isinstance(expression, str) else [SYMBOLS[int(i)] for i in expression])
+
+
+def _value(symbols: list[str]) -> int:
     stack: list[list[Any]] = [[None]]
     for place, symbol in enumerate(symbols, start=1):
         if symbol in OPERATORS:
@@ -177,8 +181,8 @@ def evaluate(expression: str | Iterable[int]) -> int:
         elif symbol == "]" and len(stack) > 1 and len(stack[-1]) > 1:
             name, *arguments = stack.pop()
             stack[-1].append(_apply(name, arguments))
-        elif symbol.isdecimal() and len(symbol) == 1:
-            stack[-1].append(int(symbol))
+        elif symbol in DIGITS:
+            stack[-1].append(DIGITS[symbol])
         else:
             raise InputError(f"symbol {place} of the expression", symbol, "a digit, an operator or its closing bracket")
     if len(stack) != 1 or len(stack[0]) != 2:
@@ -193,7 +197,8 @@ def _apply(name: str, arguments: list[int]) -> int:
         return max(arguments)
     if name == "[SM":
         return sum(arguments) % 10
-    return int(np.median(arguments))
+    ordered, n = sorted(arguments), len(arguments)
+    return (ordered[(n - 1) // 2] + ordered[n // 2]) // 2
 
 
 def _symbols(text: str) -> list[str]:
@@ -207,7 +212,7 @@ def read_tsv(path: str | Path) -> Sequences:
     ------
     InputError
         If the file is missing, its header differs, or a row has another number of columns, an unknown
-        symbol or a target that is not a digit; the message names file and row.
+        symbol, an expression that is not whole or a target that is not its value; the message names file and row.
     """
     path = Path(path)
     if not path.is_file():
@@ -223,14 +228,18 @@ def read_tsv(path: str | Path) -> Sequences:
             if len(columns) != 2:
                 raise InputError(f"{path}: row {number}", f"{len(columns)} columns", "2 tab-separated columns")
             try:
-                rows.append(encode(_symbols(columns[0])))
+                rows.append(encode(symbols := _symbols(columns[0])))
             except KeyError as error:
                 raise InputError(
                     f"{path}: row {number}", error.args[0], "a digit, an operator or its closing bracket"
                 ) from None
-            if columns[1] not in SYMBOLS[DIGIT : DIGIT + 10] or len(rows[-1]) == 0:
-                raise InputError(f"{path}: row {number}", columns[1][:80], "an expression and a digit from 0 to 9")
-            labels.append(int(columns[1]))
+            try:
+                value = _value(symbols)
+            except InputError as error:
+                raise InputError(f"{path}: row {number}: {error.field}", error.value, error.allowed) from None
+            if columns[1] != str(value):
+                raise InputError(f"{path}: row {number}", columns[1][:80], f"{value}, the value of the expression")
+            labels.append(value)
     if not rows:
         raise InputError(str(path), "no rows", "at least one example")
     data = Sequences.from_list(rows, labels, VOCAB_SIZE, NUM_LABELS)

@@ -238,13 +238,16 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     Raises
     ------
     InputError
-        If the task is unknown or its data are missing, damaged or of another source than the recipe's.
+        If the task is unknown or its data are missing, damaged, of another task or of another source than the
+        recipe's.
     """
     task = find_task(name)
     stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
         cached = {split: Sequences.open(folder / split) for split in SPLITS}
+        if (of := cached["train"].about.get("task", name)) != name:
+            raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
         if recipe.source not in (None, found := cached["train"].about.get("source")):
             raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
         return Splits(**cached, stages=stages, origin=f"the cache {folder}")

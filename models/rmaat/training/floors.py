@@ -101,7 +101,7 @@ def root_and_digits(data: Sequences) -> NDArray[np.int64]:
     median = (nth((total - 1) // 2) + nth(total // 2)) // 2
     values = [nth(np.zeros_like(total)), nth(total - 1), median, counts @ np.arange(10) % 10]
     root = root_operator(data)[:, 0]
-    return np.stack([root, np.where(total > 0, np.choose(root - OPERATOR, values), -1)], axis=1)
+    return np.stack([root, np.where(total > 0, np.choose(root - OPERATOR, values, mode="clip"), -1)], axis=1)
 
 
 def histogram(data: Sequences) -> NDArray[np.float32]:

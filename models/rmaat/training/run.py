@@ -218,7 +218,7 @@ def score_checkpoint(
     Raises
     ------
     InputError
-        If the checkpoint or the data cannot be used, or the data are of another vocabulary.
+        If the checkpoint or the data cannot be used, or the data have other token ids or more classes.
     """
     model, recipe = load_checkpoint(checkpoint)
     if split not in SPLITS:
@@ -232,6 +232,9 @@ def score_checkpoint(
     examples = getattr(splits, split)
     if examples.vocab_size != model.config.vocab_size:
         raise InputError("--data", f"{examples.vocab_size} token ids", f"{model.config.vocab_size} token ids")
+    if (label := int(examples.labels.max())) >= model.config.num_labels:
+        allowed = f"labels from 0 to {model.config.num_labels - 1}, those of the checkpoint"
+        raise InputError("--data", f"a label {label}", allowed)
     n = len(examples)
     console.print(f"data: {n:,} examples of {splits.origin}")
     fabric = Fabric(accelerator="auto", devices=1)  # in float32, however it was trained: bfloat16 crawls on most CPUs

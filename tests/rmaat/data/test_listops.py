@@ -181,6 +181,10 @@ def test_official_file_is_read(tmp_path):
         ("Source\tTarget\n[AVG 1 ]\t1\n", "row 2"),
         ("Source\tTarget\n1\t11\n", "row 2"),
         ("Source\tTarget\n1\t\n", "row 2"),
+        ("Source\tTarget\n\t1\n", "row 2"),
+        ("Source\tTarget\n1\t1\n[MAX 4 [MIN 2\t4\n", "row 3: expression"),
+        ("Source\tTarget\n] 1\t1\n", "row 2: symbol 1"),
+        ("Source\tTarget\n[MED 4 7 ]\t4\n", "row 2: got '4', expected 5, the value"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_row(tmp_path, content, said):

@@ -184,6 +184,21 @@ def test_npz_images_and_what_is_refused(tmp_path):
     np.savez(path, **{name: array for name, array in arrays.items() if name != "y_test"})
     with pytest.raises(InputError, match="y_test"):
         image.read_npz(path)
+    for name, array, said in (
+        ("y_train", np.array([0, 1, 2, -1, 4, 5]), "y_train: row 4: got -1, expected a label from 0 to 5"),
+        ("y_test", np.array([0, 6]), "y_test: row 2: got 6, expected a label from 0 to 5"),
+        ("y_test", np.array([0.0, np.nan]), "y_test: got 'float64 .2,.', expected 2 whole numbers"),
+        ("y_train", np.eye(6, dtype=np.int64), "y_train: got 'int64 .6, 6.', expected 6 whole numbers"),
+        ("y_train", np.array(list("abcdef")), "expected 6 whole numbers"),
+        ("x_test", arrays["x_test"].repeat(2, axis=1), "x_test: got 'uint8 .2, 16, 8.', expected .*square"),
+        ("x_train", rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8), "x_train: got 'uint8 .6, 8, 8, 3.'"),
+        ("x_train", rng.integers(0, 256, (6, 60), dtype=np.uint8), "x_train: got 'uint8 .6, 60.'"),
+        ("x_train", np.zeros((6, 0), np.uint8), "x_train: got 'uint8 .6, 0.'"),
+        ("x_train", np.uint8(3), "x_train: got 'uint8 ..'"),
+    ):
+        np.savez(path, **arrays | {name: array})
+        with pytest.raises(InputError, match=said):
+            image.read_npz(path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"images\.npz"):
         image.read_npz(path)
@@ -263,6 +278,8 @@ def test_a_cache_is_whole_or_absent(imdb, tmp_path):
     assert isinstance(Sequences.open(out / "validation").tokens, np.memmap)
     shown = run(app, ["inspect", "text", "--folder", str(out), "--split", "test"])
     assert shown.exit_code == 0 and "test pos" in shown.output
+    with pytest.raises(InputError, match="expected a cache of image; it is one of text"):
+        load_splits("image", DataRecipe(folder=str(out)), 0)
     (imdb / "train" / "neg" / "1_7.txt").write_bytes(b"")
     failed = run(app, ["prepare", "text", "--folder", str(imdb), "--out", str(tmp_path / "none")])
     assert isinstance(failed.exception, InputError) and not (tmp_path / "none").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rmaat.data.image import pixels
-from rmaat.data.listops import decode, generate
+from rmaat.data.listops import decode, encode, generate
 from rmaat.data.pathfinder import Layout
 from rmaat.data.pathfinder import generate as contours
 from rmaat.data.sequences import Sequences
@@ -27,6 +27,8 @@ def test_root_and_digits_agree_with_reading_the_text():
                 digits.append(int(symbol))
             depth -= symbol == "]"
         assert value == (reduce[symbols[0]](digits) if digits else -1)
+    alone = Sequences.from_list([encode(["5"]), encode(["[MAX", "2", "4", "]"])], [5, 4], data.vocab_size, 10)
+    assert root_and_digits(alone)[:, 1].tolist() == [-1, 4]
 
 
 def test_listops_floors():

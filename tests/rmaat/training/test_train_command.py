@@ -1,6 +1,7 @@
 """`rmaat train` from the command line: what it writes, and what bad input does."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,16 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
     assert "none without --data" in said[1] and "'lra'" in said[2]
     assert not (tmp_path / "other").exists()
     assert rmaat("train", "--config", recipe_file, "--source", "lra", "--out", tmp_path / "other") == 0
+
+
+def test_more_classes_than_the_checkpoint_has_are_refused(recipe_file, tmp_path, capsys):
+    assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
+    splits = load_splits("listops", load_recipe(recipe_file).data, 0)
+    for split in ("train", "validation", "test"):
+        data = getattr(splits, split)
+        replace(data, labels=data.labels + 10 - data.labels.max(), num_labels=11).save(tmp_path / split)
+    assert rmaat("evaluate", tmp_path / "run" / "checkpoint", "--data", tmp_path) == 2
+    assert "--data: got 'a label 10', expected labels from 0 to 9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["transformer", "rlt", "floor"])
