@@ -27,6 +27,8 @@ from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.trainable import with_posterior
 
+REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
+
 
 def train(
     recipe: Recipe,
@@ -60,12 +62,14 @@ def train(
     Raises
     ------
     InputError
-        If the bio file, the data or the recipe cannot be used, or `out` holds a run and
-        neither `resume` nor `overwrite` was asked for.
+        If the bio file, the data or the recipe cannot be used, or `out` holds a run, or files that a run would
+        replace, and neither `resume` (of a run) nor `overwrite` was asked for.
     """
     if resume and overwrite:
         raise InputError("--overwrite", overwrite, "not set, with --resume")
     out, console = Path(out), console or Console()
+    if bio is not None and Path(bio).resolve().is_relative_to(out.resolve()):
+        raise InputError("--out", str(out), "another folder than that of --bio")
     parameters = BioParameters.load(bio) if bio is not None else BioParameters.reference()
     options = recipe.optimisation
     started_by_torchrun = os.environ.get("LOCAL_WORLD_SIZE")
@@ -78,7 +82,7 @@ def train(
     fabric.launch()
     refuse_what_no_graph_holds(recipe, fabric)
     if fabric.is_global_zero:
-        _check_folder(out, replaceable=resume or overwrite)
+        _check_folder(out, resume, overwrite)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
@@ -157,16 +161,21 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _check_folder(out: Path, replaceable: bool) -> None:
-    """Refuse a file, and a folder with a run in it unless that is `replaceable`."""
+def _check_folder(out: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a file, and what the run would replace unasked: a run, or files of other origin with such names."""
     if out.exists() and not out.is_dir():
         raise InputError("--out", str(out), "a folder")
-    if replaceable:
+    finished, begun = (out / "result.json").is_file(), (out / "run.json").is_file()
+    if overwrite or (resume and (finished or begun)):
         return
-    finished = (out / "result.json").is_file()
-    if finished or (out / "run.json").is_file():
+    if finished or begun:
         found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
         raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
+    for name in REPLACED:
+        if (out / name).exists():
+            raise InputError(
+                "--out", str(out), f"a folder without {name}, which the run would replace (--overwrite does)"
+            )
 
 
 def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
@@ -177,10 +186,11 @@ def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
         allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
         raise InputError("--resume", str(out), allowed)
     if not resume or not noted.is_file():
-        for name in ("states", "checkpoint"):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("metrics.csv", "curves.png", "result.json", "bio.toml"):
-            (out / name).unlink(missing_ok=True)
+        for name in REPLACED:
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
         write_json(noted, about)
 
 

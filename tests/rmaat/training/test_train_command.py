@@ -162,6 +162,21 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
     assert rmaat("train", "--config", recipe_file, "--source", "lra", "--out", tmp_path / "other") == 0
 
 
+def test_files_that_no_run_wrote_are_kept(recipe_file, tmp_path, capsys):
+    """Also where the run is asked to go on, or its bio-parameters lie where it would write."""
+    mine = tmp_path / "mine"
+    BioParameters.reference().save(mine / "bio.toml")
+    before = (mine / "bio.toml").read_bytes()
+    run = ("train", "--config", recipe_file, "--out", mine)
+    for options in ((), ("--resume",), ("--bio", mine / "bio.toml"), ("--bio", mine / "bio.toml", "--overwrite")):
+        assert rmaat(*run, *options) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 4 and all("--out: got" in line for line in said)
+    assert "without bio.toml" in said[0] and "without bio.toml" in said[1] and "that of --bio" in said[3]
+    assert [path.name for path in mine.iterdir()] == ["bio.toml"] and (mine / "bio.toml").read_bytes() == before
+    assert rmaat(*run, "--overwrite") == 0 and (mine / "result.json").exists()
+
+
 def test_more_classes_than_the_checkpoint_has_are_refused(recipe_file, tmp_path, capsys):
     assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
     splits = load_splits("listops", load_recipe(recipe_file).data, 0)
