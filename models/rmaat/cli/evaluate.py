@@ -7,7 +7,7 @@ import typer
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder that `rmaat train` wrote: RUN/checkpoint.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder that `rmaat train` wrote: RUN or RUN/checkpoint.")],
     data: Annotated[
         Path | None, typer.Option("--data", help="Official layout or cache; else the data of its training run.")
     ] = None,

@@ -140,7 +140,7 @@ class Sequences:
         Raises
         ------
         InputError
-            If the folder is missing or its arrays do not fit together.
+            If the folder is missing, its arrays do not fit together or a label is none of the classes.
         """
         folder = Path(folder)
         wanted = "a folder of tokens.npy, offsets.npy, labels.npy and about.json"
@@ -152,6 +152,10 @@ class Sequences:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None
         if len(data.offsets) != len(data) * data.parts + 1 or int(data.offsets[-1]) != len(data.tokens):
             raise InputError("data folder", str(folder), f"{wanted} that fit together")
+        if data.labels.dtype.kind not in "iu" or not np.isin(data.labels, np.arange(data.num_labels)).all():
+            raise InputError(
+                "data folder", str(folder / "labels.npy"), f"whole numbers from 0 to {data.num_labels - 1}"
+            )
         return data
 
 

@@ -67,11 +67,14 @@ class Cell:
         Raises
         ------
         InputError
-            If the model is unknown, or an entry is unknown, out of bounds or what makes the model what it is.
+            If the model is unknown, or an entry is unknown, out of bounds or what makes the cell what it is.
         """
         name, _, settings = self.model.partition(":")
         if name not in (known := (*BASELINES, *ABLATIONS, "floor")):
             raise InputError("--models", name, f"one of {', '.join(known)}")
+        for field, option in (("task", "--tasks"), ("kind", "--models"), ("seed", "--seeds")):
+            if field in changes:
+                raise InputError("--set", f"{field}={changes[field]}", f"another entry: {option} says which")
         ablation = ABLATIONS.get(name, {})
         own = {"task", "kind", "seed", *ablation, *BASELINES.get(name, {})}
         if BASELINES.get(name, {}).get("memory_tokens") == 0:

@@ -223,14 +223,14 @@ def score_checkpoint(
     out: Path | None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint on one split of `data`, or of the data that its recipe names.
+    """Evaluate a checkpoint, or that of a run's folder, on one split of `data`, or of the data that its recipe names.
 
     Raises
     ------
     InputError
         If the checkpoint or the data cannot be used, or the data have other token ids or more classes.
     """
-    model, recipe = load_checkpoint(checkpoint)
+    model, recipe = load_checkpoint(inner if (inner := checkpoint / "checkpoint").is_dir() else checkpoint)
     if split not in SPLITS:
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
     if data is None and source is not None:

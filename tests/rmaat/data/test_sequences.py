@@ -45,7 +45,7 @@ def test_split_is_a_partition():
     assert sorted([*first.lengths.tolist(), *second.lengths.tolist()]) == list(range(1, 41))
 
 
-@pytest.mark.parametrize("harm", ["missing", "truncated", "other"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "other", "no class", "fraction"])
 def test_a_damaged_cache_is_refused(tmp_path, harm):
     folder = pack([np.arange(1, 9)] * 3).save(tmp_path / "cache")
     tokens = folder / "tokens.npy"
@@ -53,6 +53,10 @@ def test_a_damaged_cache_is_refused(tmp_path, harm):
         tokens.unlink()
     elif harm == "truncated":
         tokens.write_bytes(tokens.read_bytes()[:-5])
+    elif harm == "no class":
+        np.save(folder / "labels.npy", np.array([0, 99, 1]))
+    elif harm == "fraction":
+        np.save(folder / "labels.npy", np.array([0.0, 0.5, 1.0]))
     else:
         np.save(tokens, np.arange(1, 20, dtype=np.uint8))
     with pytest.raises(InputError, match="cache"):

@@ -196,3 +196,9 @@ def test_the_readmes_command_goes_on_with_the_committed_column(page, column, tmp
     for name in ("table.csv", "table.md", "table.tex"):
         made = (tmp_path / column / name).read_bytes()
         assert made == (root / "results" / "lra" / "columns" / column / name).read_bytes()
+
+
+@pytest.mark.parametrize(("field", "option"), [("task", "--tasks"), ("kind", "--models"), ("seed", "--seeds")])
+def test_what_names_a_cell_is_not_set_for_all(field, option):
+    with pytest.raises(InputError, match=f"--set: got '{field}=image', expected another entry: {option}"):
+        Cell("listops", "rmaat", 0).recipe("small", {field: "image"})

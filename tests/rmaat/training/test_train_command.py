@@ -133,7 +133,12 @@ def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
     for place in ((), ("--data", folder)):
         runner = CliRunner().invoke(
             evaluate_app,
-            [str(tmp_path / "run" / "checkpoint"), *map(str, place), "--out", str(tmp_path / "score.json")],
+            [
+                str(tmp_path / "run" / ("checkpoint" if place else "")),
+                *map(str, place),
+                "--out",
+                str(tmp_path / "score.json"),
+            ],
         )
         assert runner.exit_code == 0, runner.exception
         score = json.loads((tmp_path / "score.json").read_text())
