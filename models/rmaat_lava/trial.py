@@ -17,6 +17,7 @@ from rmaat_lava.scales import WeightFormat
 from rmaat_lava.targets import choose_target, run
 
 if TYPE_CHECKING:
+    from rmaat.config import RMAATConfig
     from rmaat.training.recipe import Recipe
 
 CALIBRATION_SEQUENCES = 64
@@ -64,11 +65,12 @@ def deploy_run(
     Raises
     ------
     InputError
-        If the folder holds no usable checkpoint, or the target is not installed.
+        If the folder holds no usable checkpoint, the target is not installed or the data are none that the model
+        can read.
     """
     target, out = choose_target(target), Path(out)
     checkpoint, model, recipe = load_run(Path(folder))
-    calibration, inputs, lengths, labels = _data(recipe, data, held_out, seed)
+    calibration, inputs, lengths, labels = _data(model.config, recipe, data, held_out, seed)
     weights_sha256 = file_sha256(checkpoint / "model.safetensors")
     source = {"checkpoint_sha256": weights_sha256, "recipe": recipe.model_dump(mode="json")}
     segments = -(-int(lengths.max()) // model.config.segment_length)
@@ -116,9 +118,9 @@ def deploy_run(
 
 def load_run(folder: Path) -> tuple[Path, Any, Recipe]:
     """Checkpoint folder, model in evaluation mode and recipe of a training run, or of its checkpoint folder alone."""
-    from rmaat.training.models import load_checkpoint
+    from rmaat.training.models import checkpoint_folder, load_checkpoint
 
-    checkpoint = folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder
+    checkpoint = checkpoint_folder(folder)
     model, recipe = load_checkpoint(checkpoint)
     return checkpoint, model.eval(), recipe
 
@@ -137,15 +139,17 @@ def float_logits(model: torch.nn.Module, inputs: np.ndarray, lengths: np.ndarray
 
 
 def _data(
-    recipe: Recipe, folder: str | Path | None, held_out: int, seed: int
+    config: RMAATConfig, recipe: Recipe, folder: str | Path | None, held_out: int, seed: int
 ) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
     from rmaat.data.tasks import load_splits
     from rmaat.training.evaluation import to_tensors
+    from rmaat.training.models import refuse_other_data
 
     changes = {"train": 1, "curriculum": ()} | ({} if folder is None else {"folder": str(folder), "source": None})
     data = recipe.data.model_copy(update=changes)
     splits = load_splits(recipe.task, data, recipe.seed)
+    refuse_other_data(config, recipe.task, splits.test)
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(splits.validation))[:CALIBRATION_SEQUENCES]
     calibration = Calibration(*to_tensors(splits.validation, some, data.max_length, torch.device("cpu"))[:2])

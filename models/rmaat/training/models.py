@@ -55,12 +55,13 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
         If a setting cannot be, or the recipe starts from a checkpoint that is missing or of another architecture.
     """
     longest = int(min(train.lengths.max(), recipe.data.max_length or train.lengths.max()))
+    if "bio" in recipe.model:
+        raise InputError("model.bio", recipe.model["bio"], "none: --bio names the file")
     fields = {"vocab_size": train.vocab_size, "num_labels": train.num_labels} | recipe.model
     if recipe.task == "language":
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
-    if TASKS[recipe.task].picture and config.picture_width not in (None, width := isqrt(int(train.lengths.max()))):
-        raise InputError("model.picture_width", config.picture_width, f"{width}, the width of the pictures")
+    refuse_other_data(config, recipe.task, train)
     if recipe.parameters is not None:
         config = _of_size(recipe.parameters, head(recipe), config)
     model: Any = head(recipe)(config)
@@ -69,6 +70,16 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
         _same_architecture(before.config, model.config)
         model.model.load_state_dict(before.model.state_dict())
     return model
+
+
+def refuse_other_data(config: RMAATConfig, task: str, data: Sequences) -> None:
+    """InputError if `data` have other token ids or another width than a model of `config`, or more classes."""
+    if config.vocab_size != data.vocab_size:
+        raise InputError("model.vocab_size", config.vocab_size, f"{data.vocab_size}, the token ids of the data")
+    if config.num_labels < (classes := int(data.labels.max()) + 1):
+        raise InputError("model.num_labels", config.num_labels, f"at least {classes}, the classes of the data")
+    if TASKS[task].picture and config.picture_width not in (None, width := isqrt(int(data.lengths.max()))):
+        raise InputError("model.picture_width", config.picture_width, f"{width}, the width of the pictures")
 
 
 def trainable(model: nn.Module) -> int:
@@ -92,6 +103,11 @@ def _same_architecture(before: RMAATConfig, config: RMAATConfig) -> None:
     before_bio, bio = ((c.with_bio().bio or {}) | {"provenance": None} for c in (before, config))
     if before_bio != bio:
         raise InputError("--start: bio", "other bio-parameters", "those of the model to be trained")
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """The checkpoint of a folder that ``rmaat train`` wrote, or `run` itself if it is one."""
+    return inner if (inner := run / "checkpoint").is_dir() else run
 
 
 def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:

@@ -21,7 +21,7 @@ from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.log import peak_memory_mib, read_curves
-from rmaat.training.models import build, load_checkpoint, trainable
+from rmaat.training.models import build, checkpoint_folder, load_checkpoint, refuse_other_data, trainable
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
@@ -228,9 +228,9 @@ def score_checkpoint(
     Raises
     ------
     InputError
-        If the checkpoint or the data cannot be used, or the data have other token ids or more classes.
+        If the checkpoint or the data cannot be used, or the data are none that it can read.
     """
-    model, recipe = load_checkpoint(inner if (inner := checkpoint / "checkpoint").is_dir() else checkpoint)
+    model, recipe = load_checkpoint(checkpoint_folder(checkpoint))
     if split not in SPLITS:
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
     if data is None and source is not None:
@@ -240,11 +240,7 @@ def score_checkpoint(
     with console.status(f"reading or drawing the data of {recipe.task}"):
         splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
     examples = getattr(splits, split)
-    if examples.vocab_size != model.config.vocab_size:
-        raise InputError("--data", f"{examples.vocab_size} token ids", f"{model.config.vocab_size} token ids")
-    if (label := int(examples.labels.max())) >= model.config.num_labels:
-        allowed = f"labels from 0 to {model.config.num_labels - 1}, those of the checkpoint"
-        raise InputError("--data", f"a label {label}", allowed)
+    refuse_other_data(model.config, recipe.task, examples)
     n = len(examples)
     console.print(f"data: {n:,} examples of {splits.origin}")
     fabric = Fabric(accelerator="auto", devices=1)  # in float32, however it was trained: bfloat16 crawls on most CPUs

@@ -189,7 +189,7 @@ def test_more_classes_than_the_checkpoint_has_are_refused(recipe_file, tmp_path,
         data = getattr(splits, split)
         replace(data, labels=data.labels + 10 - data.labels.max(), num_labels=11).save(tmp_path / split)
     assert rmaat("evaluate", tmp_path / "run" / "checkpoint", "--data", tmp_path) == 2
-    assert "--data: got 'a label 10', expected labels from 0 to 9" in capsys.readouterr().err
+    assert "model.num_labels: got 10, expected at least 11, the classes of the data" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["transformer", "rlt", "floor"])
@@ -250,3 +250,20 @@ def test_a_stem_of_another_width_than_the_pictures_is_refused(tmp_path, capsys):
     assert "picture_width" in error and "8, the width of the pictures" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
     assert rmaat("train", *options, *arguments, "--set=model.picture_width=8") == 0
+    for split in ("train", "validation", "test"):
+        Sequences.from_list([rng.integers(1, 257, 256)] * 4, [0, 1] * 2, 257, 2).save(tmp_path / "large" / split)
+    assert rmaat("evaluate", tmp_path / "out", "--data", tmp_path / "large") == 2
+    assert "model.picture_width: got 8, expected 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.num_labels=2", "model.num_labels: got 2, expected at least"),
+        ("model.vocab_size=5", "model.vocab_size: got 5, expected 16, the token ids of the data"),
+        ("model.bio={}", "model.bio: got {}, expected none: --bio names the file"),
+    ],
+)
+def test_a_setting_that_the_data_decide_is_refused_before_training(recipe_file, tmp_path, capsys, setting, said):
+    assert rmaat("train", "--config", recipe_file, "--set", setting, "--out", tmp_path / "out") == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
