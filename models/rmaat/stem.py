@@ -106,9 +106,7 @@ class ConvolutionalStem(nn.Module):
         self.kernel, self.stride, self.dropout, self.causal = kernel, stride, dropout, causal
         self.reach = (kernel - 1) * (2**layers - 1)
         self.merge = nn.Linear(stride * dim, dim) if stride > 1 else None
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(dim, dim, kernel, padding=0 if causal else "same", dilation=2**i) for i in range(layers)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(dim, dim, kernel, dilation=2**i) for i in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(layers))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -120,9 +118,9 @@ class ConvolutionalStem(nn.Module):
             exists = None if mask is None else self.places(mask).unsqueeze(-1)
         if self.causal:  # a token that does not exist comes after all that do
             return self.resume(x, None)[0]
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        for i, norm in enumerate(self.norms):
             seen = x if exists is None else x * exists
-            x = norm(x + self._response(convolution, seen))
+            x = norm(x + self._response(i, seen))
         return x
 
     def resume(self, x: Tensor, state: list[Tensor] | None) -> tuple[Tensor, list[Tensor]]:
@@ -136,16 +134,24 @@ class ConvolutionalStem(nn.Module):
             What each convolution saw last, (batch, (kernel - 1) 2^i, dim); None at the start of the sequence.
         """
         n, after = x.shape[1], []
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+        for i, norm in enumerate(self.norms):
             reach = (self.kernel - 1) * 2**i
             seen = F.pad(x, (0, 0, reach, 0)) if state is None else torch.cat([state[i], x], dim=1)
             after.append(seen[:, n:])
-            x = norm(x + self._response(convolution, seen))
+            x = norm(x + self._response(i, seen))
         return x, after
 
-    def _response(self, convolution: nn.Module, seen: Tensor) -> Tensor:
-        """relu(W_i * y), with dropout."""
-        return F.dropout(F.relu(convolution(seen.mT)), self.dropout, self.training).mT
+    def _response(self, i: int, seen: Tensor) -> Tensor:
+        """relu(W_i * y), with dropout.
+
+        Taken as a convolution of pictures one row high: what is (batch, n, dim) in memory is such a picture with its
+        channels last, which is convolved without being copied into another order and back.
+        """
+        weight, bias = self.convolutions[i].parameters()
+        padding = 0 if self.causal else 2**i * (self.kernel // 2)
+        row = seen.mT.unsqueeze(2)  # (batch, dim, 1, n)
+        y = F.conv2d(row, weight.unsqueeze(2), bias, padding=(0, padding), dilation=(1, 2**i))
+        return F.dropout(F.relu_(y), self.dropout, self.training).squeeze(2).mT
 
     def places(self, mask: Tensor) -> Tensor:
         """True at the places that hold a token, (batch, n) to (batch, ceil(n / stride))."""

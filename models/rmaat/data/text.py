@@ -91,18 +91,21 @@ def read_aan(folder: Path) -> dict[str, Sequences]:
     return {split: read_pairs(folder / f"new_aan_pairs.{name}.tsv") for split, name in names.items()}
 
 
-def read_newsgroup_pairs(folder: Path, pairs: int = 20_000, seed: int = 0) -> dict[str, Sequences]:
+def read_newsgroup_pairs(
+    folder: Path, pairs: int = 80_000, held_out: int = 2_000, seed: int = 0
+) -> dict[str, Sequences]:
     """Pairs of messages of 20 Newsgroups, one folder a group: label 1 where both are of the same group.
 
     A stand-in for AAN with the same shape: two documents, one binary question. The header of a message is
     dropped, since it names the group. No message is in two splits, and half of the pairs are positive.
+    Each split is drawn by itself: more training pairs leave the others as they were.
 
     Parameters
     ----------
     folder : path
         ``<group>/<message>``.
-    pairs : int
-        Training pairs; validation and test get a tenth each.
+    pairs, held_out : int
+        Training pairs, and pairs of validation and test each.
     """
     if not folder.is_dir():
         raise InputError("newsgroup folder", str(folder), "an existing folder")
@@ -114,11 +117,10 @@ def read_newsgroup_pairs(folder: Path, pairs: int = 20_000, seed: int = 0) -> di
     for group in groups:
         rng.shuffle(group)
     splits = {}
-    for split, start, stop, n in (
-        ("train", 0.0, 0.8, pairs),
-        ("validation", 0.8, 0.9, pairs // 10),
-        ("test", 0.9, 1.0, pairs // 10),
+    for number, (split, start, stop, n) in enumerate(
+        [("train", 0.0, 0.8, pairs), ("validation", 0.8, 0.9, held_out), ("test", 0.9, 1.0, held_out)]
     ):
+        rng = np.random.default_rng([seed, number])
         parts = [group[int(start * len(group)) : int(stop * len(group))] for group in groups]
         labels = np.arange(n) % 2
         rows = []

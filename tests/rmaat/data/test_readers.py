@@ -83,7 +83,11 @@ def test_newsgroup_pairs_are_balanced_disjoint_and_without_headers(tmp_path):
         for i in range(40):
             message = f"Newsgroups: group{group}\nSubject: x\n\nbody {group} number {i}\n"
             (tmp_path / f"group{group}" / str(i)).write_text(message)
-    splits = text.read_newsgroup_pairs(tmp_path, pairs=200, seed=1)
+    splits = text.read_newsgroup_pairs(tmp_path, pairs=200, held_out=20, seed=1)
+    assert {name: len(data) for name, data in splits.items()} == {"train": 200, "validation": 20, "test": 20}
+    for name, data in text.read_newsgroup_pairs(tmp_path, pairs=600, held_out=20, seed=1).items():
+        same = slice(0, splits[name].offsets[-1])  # more training pairs: the same first ones, the same held out
+        assert np.array_equal(data.tokens[same], splits[name].tokens)
     seen = {}
     for name, data in splits.items():
         assert data.labels.mean() == 0.5
@@ -372,7 +376,7 @@ def test_generated_examples_can_be_shown(task, tmp_path):
         ("image", "cifar-10-binary-sample.tar.gz", None, (450, 50, 100)),
         ("mnist", "mnist.npz", None, (54_000, 6_000, 10_000)),
         ("digits", "fsdd.tar.xz", None, (2_430, 270, 300)),
-        ("retrieval", "20news.tar.xz", "20news", (20_000, 2_000, 2_000)),
+        ("retrieval", "20news.tar.xz", "20news", (80_000, 2_000, 2_000)),
         ("language", "wikitext-2.tar.xz", None, (10_573, 1_095, 1_227)),
     ],
 )
