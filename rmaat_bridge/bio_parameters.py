@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tomlkit
 from pydantic import ValidationError
@@ -117,11 +117,18 @@ class BioParameters(Section):
         if not path.is_file():
             raise InputError("bio-parameters", str(path), "an existing TOML file")
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            entries = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError("bio-parameters", str(path), f"a TOML file ({error})") from None
+        return cls.of(entries, str(path))
+
+    @classmethod
+    def of(cls, entries: Any, source: str = "bio-parameters") -> BioParameters:
+        """Check plain entries, those of a file or of a model's configuration; InputError names `source` and field."""
+        try:
+            return cls.model_validate(entries)
         except ValidationError as error:
-            raise refusal(error, cls, str(path)) from None
+            raise refusal(error, cls, source) from None
 
     def save(self, path: str | Path) -> Path:
         """Write the TOML file whole or not at all; the same content gives the same bytes."""
@@ -148,10 +155,7 @@ class BioParameters(Section):
             if quantity not in changed.get(section, {}).get("parameters", {}):
                 raise InputError("quantity", name, "section.name, such as retention.tau_p_long")
             changed[section]["parameters"][quantity]["mode"] = mode
-        try:
-            return BioParameters.model_validate(changed)
-        except ValidationError as error:
-            raise refusal(error, BioParameters, "bio-parameters") from None
+        return BioParameters.of(changed)
 
     def check_source(self, path: str | Path) -> list[SectionName]:
         """Names of the sections that were fitted to the recording at `path`.

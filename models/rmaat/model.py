@@ -48,7 +48,7 @@ class RMAATModel(Pretrained):
     def __init__(self, config: RMAATConfig) -> None:
         super().__init__()
         self.config = config = config.with_bio()
-        bio = BioParameters.model_validate(config.bio)
+        bio = BioParameters.of(config.bio)
         if config.input_kind == "tokens":
             self.embedding: nn.Module = nn.Embedding(config.vocab_size, config.dim)
             self.embedding.weight.data *= config.embedding_std

@@ -165,6 +165,9 @@ def test_broken_checkpoints_are_one_clear_line(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"\x80\x04not safetensors")
     with pytest.raises(InputError, match="a safetensors file"):
         RMAATForSequenceClassification.from_pretrained(folder)
+    (folder / "config.json").write_text('{"vocab_size": 16, "num_labels": 4, "bio": {"retention": 5}}')
+    with pytest.raises(InputError, match="bio-parameters: provenance: got 'nothing', expected a value"):
+        RMAATForSequenceClassification.from_pretrained(folder)
     (folder / "config.json").write_text("[1]")
     with pytest.raises(InputError, match="a JSON object"):
         RMAATForSequenceClassification.from_pretrained(folder)

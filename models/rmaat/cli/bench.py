@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from rmaat.cli.options import out_folder
+
 app = typer.Typer(help="Models side by side, in one table.", no_args_is_help=True)
 
 
@@ -31,7 +33,7 @@ def lra(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps of all runs.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="A recipe entry for all runs.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Runs at the same time.")] = 1,
-    out: Annotated[Path, typer.Option("--out", help="Folder of runs and tables.")] = Path("runs/lra"),
+    out: Annotated[Path, out_folder("Folder of runs and tables.")] = Path("runs/lra"),
 ) -> None:
     """Train every model on every task; started again, it goes on where it was."""
     from rmaat.data.tasks import find_task

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rmaat.cli.options import out_folder
+
 app = typer.Typer(help="Prepare a task's data; look at them.", no_args_is_help=True)
 
 TaskArgument = Annotated[str, typer.Argument(help="listops, text, retrieval, image, pathfinder, mnist, …")]
@@ -29,7 +31,7 @@ def prepare(
             "max_args of listops.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the cache goes; else data/TASK.")] = None,
+    out: Annotated[Path | None, out_folder("Where the cache goes; else data/TASK.")] = None,
 ) -> None:
     """Read or generate a data set once and keep it as memory-mapped arrays."""
     from rich.console import Console
@@ -57,7 +59,7 @@ def inspect(
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "train",
     count: Annotated[int, typer.Option("--count", min=1, max=64, help="Examples to show.")] = 4,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of generated examples and of the choice.")] = 0,
-    out: Annotated[Path, typer.Option("--out", help="Where pictures go.")] = Path("runs/inspect"),
+    out: Annotated[Path, out_folder("Where pictures go.")] = Path("runs/inspect"),
 ) -> None:
     """Print how many examples there are, their lengths and labels, and show some of them."""
     from rmaat.data.inspection import describe, load_one, show

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from astro_sim.provenance import versions, write_json
-from rmaat.cli.options import SeedOption
+from rmaat.cli.options import SeedOption, out_folder
 
 MEMORY_SEGMENTS = [1, 2, 4, 8, 16, 32]
 MEMORY_BATCH = 4
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    out: Annotated[Path, out_folder("Folder of the run.")] = Path("runs/demo"),
     config: Annotated[str, typer.Option(help="Recipe of the training: a TOML file or a packaged name.")] = "demo",
     target: Annotated[str, typer.Option(help="Where the integers run: loihi2, lava, numpy or auto.")] = "auto",
     seed: SeedOption = 0,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption
+from rmaat.cli.options import ConfigOption, SeedOption, out_folder
 
 
 def deploy(
@@ -14,7 +14,7 @@ def deploy(
     data: Annotated[
         Path | None, typer.Option("--data", help="Official layout or cache; else the data of its training run.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the deployment and its trial.")] = Path("runs/deploy"),
+    out: Annotated[Path, out_folder("Folder for the deployment and its trial.")] = Path("runs/deploy"),
     sequences: Annotated[int, typer.Option(min=1, help="Unseen sequences or pairs to run on the target.")] = 8,
     held_out: Annotated[
         int, typer.Option(min=1, help="Unseen sequences or pairs to compare with the float model.")

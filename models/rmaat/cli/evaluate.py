@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rmaat.cli.options import out_file
+
 
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder that `rmaat train` wrote: RUN or RUN/checkpoint.")],
@@ -15,7 +17,7 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of generated data.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the result.")] = None,
+    out: Annotated[Path | None, out_file("JSON file for the result.")] = None,
 ) -> None:
     """Loss and accuracy of a checkpoint, beside what trivial models reach on the same examples."""
     from rmaat.training.run import score_checkpoint

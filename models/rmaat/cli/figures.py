@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from astro_sim.errors import InputError
+from rmaat.cli.options import out_folder
 
 FORMATS = ("png", "svg", "pdf")
 
 
 def figures(
     run: Annotated[Path, typer.Argument(help="Folder that `rmaat demo` wrote.")] = Path("runs/demo"),
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; else RUN/figures.")] = None,
+    out: Annotated[Path | None, out_folder("Folder to write to; else RUN/figures.")] = None,
     format: Annotated[str, typer.Option(help=", ".join(FORMATS))] = "png",
 ) -> None:
     """Write every figure of a run's report as a picture, named by what it shows."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption
+from rmaat.cli.options import ConfigOption, SeedOption, out_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +27,7 @@ def fit(
         tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit, in Hz.")
     ] = None,
     check: Annotated[Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")] = None,
-    out: Annotated[Path, typer.Option(help="TOML file to write.")] = Path("runs/bio.toml"),
+    out: Annotated[Path, out_file("TOML file to write.")] = Path("runs/bio.toml"),
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:

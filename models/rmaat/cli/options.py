@@ -1,5 +1,6 @@
 """Options that every subcommand shares."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,39 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         if key not in known:
             raise InputError(f"{path}: {key}", entries[key], f"one of {', '.join(sorted(known))}")
     return entries
+
+
+def out_file(help: str) -> Any:
+    """The option ``--out`` of a command that writes one file; what cannot be one is refused before the work begins."""
+    return typer.Option("--out", help=help, callback=_file_to_write)
+
+
+def out_folder(help: str) -> Any:
+    """The option ``--out`` of a command that fills a folder."""
+    return typer.Option("--out", help=help, callback=_folder_to_write)
+
+
+def _file_to_write(path: Path | None) -> Path | None:
+    if path is not None:
+        if path.is_dir():
+            raise InputError("--out", str(path), "the path of a file; there is a folder")
+        _refuse_unwritable(path.absolute().parent, path)
+    return path
+
+
+def _folder_to_write(path: Path | None) -> Path | None:
+    if path is not None:
+        _refuse_unwritable(path.absolute(), path)
+    return path
+
+
+def _refuse_unwritable(folder: Path, path: Path) -> None:
+    """InputError unless `folder` exists or can be made, and written to."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise InputError("--out", str(path), f"a path that can be written; {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise InputError("--out", str(path), f"a path that can be written; nothing may be put into {there}")
 
 
 ConfigOption = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astro_sim.errors import InputError
-from rmaat.cli.options import ConfigOption, SeedOption
+from rmaat.cli.options import ConfigOption, SeedOption, out_file
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -34,7 +34,7 @@ def simulate(
         ),
     ] = None,
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
-    out: Annotated[Path | None, typer.Option(help="NetCDF file to write; else runs/MODEL.nc.")] = None,
+    out: Annotated[Path | None, out_file("NetCDF file to write; else runs/MODEL.nc.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Write a picture beside the recording.")] = False,
     seed: SeedOption = 0,
     config: ConfigOption = None,

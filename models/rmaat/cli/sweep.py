@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption
+from rmaat.cli.options import ConfigOption, SeedOption, out_file
 from rmaat.cli.simulate import parse_settings
 
 
@@ -29,7 +29,7 @@ def sweep(
     backend: Annotated[str, typer.Option(help="brian2, brian2-standalone or scipy.")] = "brian2",
     workers: Annotated[int, typer.Option(min=1, help="Processes of the local Dask cluster.")] = 2,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
-    out: Annotated[Path, typer.Option(help="NetCDF file to write.")] = Path("runs/sweep.nc"),
+    out: Annotated[Path, out_file("NetCDF file to write.")] = Path("runs/sweep.nc"),
     seed: SeedOption = 0,
     config: ConfigOption = None,
 ) -> None:

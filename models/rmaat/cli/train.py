@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from rmaat.cli.options import out_folder
+
 
 def train(
     task: Annotated[str, typer.Option("--task", help="What to learn; listops, …")] = "listops",
@@ -36,9 +38,7 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of every random number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the run; else runs/TASK or runs/TASK-masked.")
-    ] = None,
+    out: Annotated[Path | None, out_folder("Folder of the run; else runs/TASK or runs/TASK-masked.")] = None,
 ) -> None:
     """Train on a task and test on unseen examples: checkpoint, metrics, curves and floors."""
     from rmaat.data.tasks import find_task

@@ -123,9 +123,9 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
 
 
 def _training(run: Path) -> Section:
-    result = read_json(run / "train" / "result.json")
+    result = read_json(run / "train" / "result.json", "test", "floors", "recipe", "parameters", "seconds")
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
-    config = read_json(run / "demo.json")["config"]
+    config = read_json(run / "demo.json", "config")["config"]
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
     return Section(
         title="Training with AMRB",
@@ -149,7 +149,7 @@ def _training(run: Path) -> Section:
 
 
 def _memory(run: Path) -> Section:
-    measured = read_json(run / "backprop_memory.json")
+    measured = read_json(run / "backprop_memory.json", "segments", "peak_bytes", "batch", "model")
     segments, peak = measured["segments"], measured["peak_bytes"]
     ratios = [a / b for a, b in zip(peak["amrb"], peak["bptt"], strict=True)]
     return Section(
@@ -162,13 +162,13 @@ def _memory(run: Path) -> Section:
             for n, a, b, ratio in zip(segments, peak["amrb"], peak["bptt"], ratios, strict=True)
         },
         headline={f"AMRB / BPTT memory, {segments[-1]} segments": f"1 / {1 / ratios[-1]:.1f}"},
-        command=f"rmaat demo --seed {read_json(run / 'demo.json')['seed']}",
+        command=f"rmaat demo --seed {read_json(run / 'demo.json', 'seed')['seed']}",
         made_by={"batch": str(measured["batch"]), "model": _listed(measured["model"])},
     )
 
 
 def _integers(run: Path) -> Section:
-    found = read_json(run / "deploy" / "agreement.json")
+    found = read_json(run / "deploy" / "agreement.json", "equal_to_numpy", "predictions_agree", "target", "held_out")
     equal = "equal" if found["equal_to_numpy"] else "DIFFERENT"
     agree = f"{found['predictions_agree']:.1%}"
     return Section(
@@ -228,9 +228,13 @@ def _listed(entries: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in entries.items() if value is not None)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON artefact of the run."""
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON artefact of the run, with the entries that are `needed`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
+    for entry in needed:
+        if not isinstance(content, dict) or entry not in content:
+            raise InputError("run", str(path), f"what `rmaat demo` writes there, {entry} included")
+    return content

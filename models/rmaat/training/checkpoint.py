@@ -6,13 +6,12 @@ so that it is whole or absent. The newest two are kept; a broken one is skipped 
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,13 +22,21 @@ KEPT = 2
 log = logging.getLogger(__name__)
 
 
+class TrainingProgress(BaseModel):
+    """Where a run stands: its step, its best validation accuracy, seconds of training and tokens seen."""
+
+    step: int
+    best: float
+    elapsed: float
+    tokens_seen: int
+
+
 def save_state(
     folder: Path,
-    step: int,
+    progress: TrainingProgress,
     modules: dict[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     random: dict[str, Tensor],
-    progress: dict[str, Any],
 ) -> None:
     """Write everything that the rest of the run depends on.
 
@@ -37,42 +44,40 @@ def save_state(
     ----------
     folder : path
         Holds the ``step-<n>`` folders.
+    progress : TrainingProgress
     modules : dict of name to module
         Model and, if there is one, the moving average.
     random : dict of name to tensor
         States of the random generators.
-    progress : dict
-        Plain values: sums of the running metrics, seconds used.
     """
     tensors = {f"{name}/{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
     tensors |= {f"random/{name}": value for name, value in random.items()}
-    with replacing(folder / f"step-{step:08d}") as room:
+    with replacing(folder / f"step-{progress.step:08d}") as room:
         room.mkdir()
         save_file(
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
             room / "state.safetensors",
         )
-        (room / "progress.json").write_text(json.dumps({"step": step, **progress}), encoding="utf-8")
+        (room / "progress.json").write_text(progress.model_dump_json(), encoding="utf-8")
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old)
 
 
 def load_state(
     folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+) -> tuple[TrainingProgress, dict[str, Tensor]] | None:
     """Load the newest whole state into `modules` and `optimizer`; None where there is none.
 
     Returns
     -------
-    progress : dict
-        With ``step`` and what `save_state` was given.
+    progress : TrainingProgress
     random : dict of name to tensor
     """
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+            progress = TrainingProgress.model_validate_json((path / "progress.json").read_bytes())
             tensors = load_file(path / "state.safetensors")
             for name, module in modules.items():
                 module.load_state_dict(_under(tensors, name))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError, refusal
+from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
@@ -136,7 +137,11 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
                 raise InputError(f"{source}: {'.'.join(sections[:depth])}", target, f"a table, for {name} to be set")
         target[key] = value
     recipe = validated(entries, str(source))
-    RMAATConfig(**recipe.model)  # before any data are drawn
+    if recipe.kind not in (kinds := (*BASELINES, "floor")):
+        raise InputError("--model", recipe.kind, f"one of {', '.join(kinds)}")
+    config = RMAATConfig(**recipe.model)  # before any data are drawn
+    if config.input_kind == "features":
+        raise InputError("model.input_kind", config.input_kind, "tokens or levels: a task's data are ids")
     return recipe
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from rmaat.pretrained import WEIGHTS
 from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import evaluate, standard_error
 from rmaat.training.floors import floors, hidden_token_floors
+from rmaat.training.folder import check_folder, held, make_room
 from rmaat.training.log import peak_memory_mib, read_curves
 from rmaat.training.models import build, checkpoint_folder, load_checkpoint, refuse_other_data, trainable
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.trainable import with_posterior
-
-REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
 
 
 def train(
@@ -62,8 +60,8 @@ def train(
     Raises
     ------
     InputError
-        If the bio file, the data or the recipe cannot be used, or `out` holds a run, or files that a run would
-        replace, and neither `resume` (of a run) nor `overwrite` was asked for.
+        If the bio file, the data or the recipe cannot be used, or another process trains into `out`, or `out`
+        holds a run, or files that a run would replace, and neither `resume` (of a run) nor `overwrite` was asked for.
     """
     if resume and overwrite:
         raise InputError("--overwrite", overwrite, "not set, with --resume")
@@ -82,27 +80,35 @@ def train(
     fabric.launch()
     refuse_what_no_graph_holds(recipe, fabric)
     if fabric.is_global_zero:
-        _check_folder(out, resume, overwrite)
+        check_folder(out, resume, overwrite)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     trainer = None
     if recipe.kind != "floor":
         trainer = Trainer(recipe, splits, build(recipe, splits.train, parameters), out, fabric)
-    if fabric.is_global_zero:  # what can be refused has been
-        console.print(f"data: {len(splits.train):,} training and {len(splits.test):,} test examples of {splits.origin}")
-        about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
-        about["data"] = splits.about()
-        _make_room(out, about | start, resume)
-    fabric.barrier()
-    if trainer is None:
-        return _train_floors(recipe, splits, out, console)
-    if fabric.global_rank:  # the processes start from the same weights and drop out different ones
-        torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
-    trainer.fit(resume)
-    fabric.barrier()
+    with held(out) if fabric.is_global_zero else nullcontext():  # what can be refused before has been
+        if fabric.is_global_zero:
+            check_folder(out, resume, overwrite)  # another run may have ended here by now
+            about = {"recipe": recipe.model_dump(mode="json"), "bio": parameters.model_dump(mode="json")}
+            make_room(out, about | {"data": splits.about()} | start, resume)
+            n = len(splits.train), len(splits.test)
+            console.print(f"data: {n[0]:,} training and {n[1]:,} test examples of {splits.origin}")
+        fabric.barrier()
+        if trainer is None:
+            return _train_floors(recipe, splits, out, console)
+        if fabric.global_rank:  # the processes start from the same weights and drop out different ones
+            torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
+        trainer.fit(resume)
+        fabric.barrier()
+        return _test(trainer, parameters, start, console)
+
+
+def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Score the best checkpoint on the test examples, and write what the run has come to."""
+    recipe, splits, out, fabric = trainer.recipe, trainer.splits, trainer.out, trainer.fabric
     best = load_checkpoint(out / "checkpoint")[0].to(fabric.device)
-    scores = evaluate(best, splits.test, options.batch_size, recipe.data.max_length, fabric)
+    scores = evaluate(best, splits.test, recipe.optimisation.batch_size, recipe.data.max_length, fabric)
     trivial = _floors(recipe, splits.train, splits.test)
     result = {
         "task": recipe.task,
@@ -158,48 +164,9 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     folder = Path(recipe.start)
     if folder.resolve().is_relative_to(out.resolve()):
         raise InputError("--out", str(out), "another folder than that of --start")
+    if not (folder / WEIGHTS).is_file():
+        raise InputError("--start", recipe.start, f"the checkpoint of a run, a folder with {WEIGHTS}")
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
-
-
-def _check_folder(out: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse a file, and what the run would replace unasked: a run, or files of other origin with such names."""
-    if out.exists() and not out.is_dir():
-        raise InputError("--out", str(out), "a folder")
-    finished, begun = (out / "result.json").is_file(), (out / "run.json").is_file()
-    if overwrite or (resume and (finished or begun)):
-        return
-    if finished or begun:
-        found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
-        raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
-    for name in REPLACED:
-        if (out / name).exists():
-            raise InputError(
-                "--out", str(out), f"a folder without {name}, which the run would replace (--overwrite does)"
-            )
-
-
-def _make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
-    """Leave in `out` only what this run continues from, and note what it is."""
-    noted = out / "run.json"
-    holds_a_run = noted.is_file() or (out / "result.json").is_file()
-    if resume and holds_a_run and _read(noted) != about:
-        allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
-        raise InputError("--resume", str(out), allowed)
-    if not resume or not noted.is_file():
-        for name in REPLACED:
-            if (out / name).is_dir():
-                shutil.rmtree(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
-        write_json(noted, about)
-
-
-def _read(noted: Path) -> Any:
-    """What `_make_room` noted; None of a missing or damaged file."""
-    try:
-        return json.loads(noted.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _say(console: Console, result: dict[str, Any], out: Path) -> None:

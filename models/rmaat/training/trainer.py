@@ -22,7 +22,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences, length_bucketed_batches
 from rmaat.data.tasks import Splits, StageExamples, derived_seed
-from rmaat.training.checkpoint import load_state, save_state
+from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
 from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
 from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
@@ -234,8 +234,8 @@ class Trainer:
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
-        progress = {"best": self.best, "elapsed": self.elapsed, "tokens_seen": self.tokens_seen}
-        save_state(self.out / "states", step, self._modules, self.optimizer.optimizer, random, progress)
+        progress = TrainingProgress(step=step, best=self.best, elapsed=self.elapsed, tokens_seen=self.tokens_seen)
+        save_state(self.out / "states", progress, self._modules, self.optimizer.optimizer, random)
 
     def _restore(self) -> int:
         found = load_state(self.out / "states", self._modules, self.optimizer.optimizer)
@@ -245,9 +245,8 @@ class Trainer:
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        self.best, self.elapsed = progress["best"], progress["elapsed"]
-        self.tokens_seen = self._counted = progress["tokens_seen"]
-        step = int(progress["step"])
+        self.best, self.elapsed, step = progress.best, progress.elapsed, progress.step
+        self.tokens_seen = self._counted = progress.tokens_seen
         if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
             torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
         return step

@@ -62,6 +62,33 @@ def test_output_that_cannot_be_written(recording: Path, tmp_path: Path, capsys: 
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["kept"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("simulate",),
+        ("sweep", "macro", "--set", "tau_p_long=1,2"),
+        ("fit", "absent.nc"),
+        ("evaluate", "absent"),
+        ("train", "--task", "text"),
+        ("data", "prepare", "listops"),
+        ("data", "inspect", "listops"),
+        ("deploy", "absent"),
+        ("demo",),
+        ("figures", "absent"),
+        ("bench", "lra"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_an_output_below_a_file_is_refused_before_any_work(
+    command: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What else is wrong, missing inputs among it, would be found only later."""
+    (tmp_path / "file").write_text("kept")
+    line = refusal(capsys, *command, "--out", tmp_path / "file" / "new" / "name")
+    assert re.search("--out: got '.*file/new/name', expected a path that can be written; .*file is no folder", line)
+    assert (tmp_path / "file").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refusal(capsys, "train", "--task", "listopts", "--out", tmp_path / "x")
     assert "--task" in line and "listopts" in line and "listops" in line

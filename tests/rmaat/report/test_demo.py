@@ -93,6 +93,21 @@ def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
         aside.rename(path)
 
 
+@pytest.mark.parametrize(
+    "artefact", ["demo.json", "train/result.json", "backprop_memory.json", "deploy/agreement.json"]
+)
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_an_artefact_without_its_entries_is_named(run: Path, artefact: str, content: str) -> None:
+    path = run / artefact
+    kept = path.read_text()
+    path.write_text(content)
+    try:
+        with pytest.raises(InputError, match=f"{path.name}.* included"):
+            write_report(run)
+    finally:
+        path.write_text(kept)
+
+
 def test_figures_are_written_as_pictures(run: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         main(["figures", str(run), "--out", str(tmp_path)])

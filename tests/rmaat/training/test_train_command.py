@@ -13,6 +13,7 @@ from rmaat.cli.evaluate import evaluate
 from rmaat.data.listops import decode
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import load_splits
+from rmaat.training.folder import held
 from rmaat.training.recipe import load_recipe
 from rmaat_bridge import BioParameters
 
@@ -120,6 +121,22 @@ def test_a_run_is_replaced_only_if_asked_for(recipe_file, tmp_path, capsys):
     assert (out / "metrics.csv").read_text().count("validation") == 2
 
 
+def test_two_processes_do_not_write_one_run(recipe_file, tmp_path, capsys):
+    """A run that ended while another waited is no reason to replace it."""
+    out = tmp_path / "run"
+    run = ("train", "--config", recipe_file, "--out", out)
+    with held(out):
+        assert rmaat(*run) == 2
+        error = capsys.readouterr().err
+        assert "--out" in error and "no other process trains into" in " ".join(error.split())
+    assert list(out.iterdir()) == []
+    assert rmaat(*run) == 0
+    whole = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with held(out):
+        assert rmaat(*run, "--overwrite") == 2 and rmaat(*run, "--resume") == 2
+    assert whole == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
     """On the run's own data, and on the same expressions in the official layout."""
     assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0
@@ -222,6 +239,9 @@ def test_pairs_and_language_models_train(tmp_path):
         (("--task", "chess"), "chess"),
         (("--bio", "absent.toml"), "absent.toml"),
         (("--config", "absent.toml"), "absent.toml"),
+        (("--start", "absent"), "--start: got 'absent', expected the checkpoint of a run"),
+        (("--model", "perceptron"), "--model: got 'perceptron', expected one of rmaat, "),
+        (("--set", "model.input_kind=features"), "model.input_kind: got 'features', expected tokens or levels"),
         (("--set", "model.width=3"), "width"),
         (("--set", "model.dim"), "name=value"),
         (("--set", "data.folder=absent"), "basic_train.tsv"),

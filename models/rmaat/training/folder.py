@@ -1,0 +1,83 @@
+"""A run's folder: what may be replaced in it, what the run is, and that only one process writes there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from astro_sim.errors import InputError
+from astro_sim.provenance import write_json
+
+REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
+LOCK = ".lock"
+
+
+def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse a file, and what the run would replace unasked: a run, or files of other origin with such names."""
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", str(out), "a folder")
+    finished, begun = (out / "result.json").is_file(), (out / "run.json").is_file()
+    if overwrite or (resume and (finished or begun)):
+        return
+    if finished or begun:
+        found, ways = ("a finished", "") if finished else ("an unfinished", "--resume continues, ")
+        raise InputError("--out", str(out), f"a folder without {found} run ({ways}--overwrite replaces this one)")
+    for name in REPLACED:
+        if (out / name).exists():
+            raise InputError(
+                "--out", str(out), f"a folder without {name}, which the run would replace (--overwrite does)"
+            )
+
+
+def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
+    """Leave in `out` only what this run continues from, and note what it is."""
+    noted = out / "run.json"
+    holds_a_run = noted.is_file() or (out / "result.json").is_file()
+    if resume and holds_a_run and _read(noted) != about:
+        allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
+        raise InputError("--resume", str(out), allowed)
+    if not resume or not noted.is_file():
+        for name in REPLACED:
+            if (out / name).is_dir():
+                shutil.rmtree(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
+        write_json(noted, about)
+
+
+def _read(noted: Path) -> Any:
+    """What `make_room` noted; None of a missing or damaged file."""
+    try:
+        return json.loads(noted.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other runs out of `out`, which is made if it is not there.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Raises
+    ------
+    InputError
+        If another process trains into `out`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError("--out", str(out), "a folder that no other process trains into") from None
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)
+        lock.release()
