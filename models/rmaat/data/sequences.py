@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ class Sequences:
         picked = self.from_list(rows, self.labels[indices].tolist(), self.vocab_size, self.num_labels, self.parts)
         picked.about.update(self.about)
         return picked
+
+    def cut(self, longest: int) -> Sequences:
+        """The same examples, each sequence cut after `longest` tokens, in arrays of their own."""
+        rows = [self.tokens[start : min(stop, start + longest)] for start, stop in pairwise(self.offsets)]
+        shorter = self.from_list(rows, self.labels.tolist(), self.vocab_size, self.num_labels, self.parts)
+        shorter.about.update(self.about)
+        return shorter
 
     def split(self, fraction: float, seed: int) -> tuple[Sequences, Sequences]:
         """Two disjoint random parts, the second with `fraction` of the examples."""

@@ -25,8 +25,6 @@ from sklearn.tree import DecisionTreeClassifier
 from rmaat.data.listops import DIGIT, END, OPERATOR
 from rmaat.data.sequences import Sequences
 
-SEEN = 4096  # tokens of a document that the text floors look at
-
 
 @dataclass(frozen=True)
 class Floor:
@@ -105,8 +103,8 @@ def root_and_digits(data: Sequences) -> NDArray[np.int64]:
 
 
 def histogram(data: Sequences) -> NDArray[np.float32]:
-    """Share of each id among the first tokens of each sequence, shape (n * parts, vocab_size)."""
-    counts = np.stack([np.bincount(tokens, minlength=data.vocab_size) for tokens in _beginnings(data)])
+    """Share of each id among the tokens of each sequence, shape (n * parts, vocab_size)."""
+    counts = np.stack([np.bincount(tokens, minlength=data.vocab_size) for tokens in _rows(data)])
     return counts.astype(np.float32) / counts.sum(axis=1, dtype=np.float32)[:, None]
 
 
@@ -152,14 +150,14 @@ def _brightest_two(pictures: NDArray[np.float32], scale: float) -> NDArray[np.in
 
 
 def documents(data: Sequences) -> list[str]:
-    """The first bytes of each of the n * parts documents, one character a byte."""
-    return [bytes((tokens - 1).astype(np.uint8)).decode("latin-1") for tokens in _beginnings(data)]
+    """Each of the n * parts documents, one character a byte."""
+    return [bytes((tokens - 1).astype(np.uint8)).decode("latin-1") for tokens in _rows(data)]
 
 
-def _beginnings(data: Sequences) -> Iterator[NDArray[np.int64]]:
-    """The first tokens of each of the n * parts sequences."""
+def _rows(data: Sequences) -> Iterator[NDArray[np.int64]]:
+    """Each of the n * parts sequences."""
     for start, stop in pairwise(data.offsets):
-        yield data.tokens[start : min(stop, start + SEEN)]
+        yield data.tokens[start:stop]
 
 
 def _n_grams(low: int, high: int) -> Callable[[], Any]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import SPLITS, Splits, derived_seed, load_splits
+from rmaat.data.tasks import SPLITS, TASKS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
 from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import evaluate, standard_error
@@ -152,6 +152,9 @@ def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -
 
 
 def _floors(recipe: Recipe, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
+    """What trivial models make of the tokens that the model sees; of pictures, which they need whole, of all."""
+    if (longest := recipe.data.max_length) is not None and not TASKS[recipe.task].picture:
+        train, test = train.cut(longest), test.cut(longest)
     if recipe.objective == "masked":
         return hidden_token_floors(train, test)
     return floors(recipe.task, train, test, costly)

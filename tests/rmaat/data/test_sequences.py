@@ -38,6 +38,15 @@ def test_pairs_keep_their_two_documents_together():
     assert data.lengths.tolist() == [3, 5]
 
 
+def test_cut_sequences_are_those_of_padded_batches():
+    some = [np.arange(1, 4), np.arange(5, 7), np.arange(10, 15), np.arange(20, 21)]
+    data = Sequences.from_list(some, [0, 1], 100, 2, parts=2)
+    cut = data.cut(2)
+    assert cut.parts == 2 and cut.labels.tolist() == [0, 1]
+    for ours, theirs in zip(cut.padded(np.arange(2)), data.padded(np.arange(2), max_length=2), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
 def test_split_is_a_partition():
     data = pack([np.full(i + 1, i + 1) for i in range(40)])
     first, second = data.split(0.25, seed=1)

@@ -218,6 +218,21 @@ def test_baselines_and_floors_train_like_the_model(recipe_file, tmp_path, kind):
     assert "root operator" in result["floors"] and ("test" in result) == (kind != "floor")
 
 
+def test_floors_see_what_the_model_sees(tmp_path):
+    """Two classes that only their last byte tells apart: nothing is left of them in the 20 bytes before."""
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 400), ("validation", 40), ("test", 200)):
+        labels = np.arange(n) % 2
+        rows = [np.append(rng.integers(1, 100, 20), 200 + label) for label in labels]
+        Sequences.from_list(rows, labels.tolist(), 257, 2).save(tmp_path / "data" / split)
+    scores = {}
+    for longest in (20, 21):
+        run = ("train", "--task", "text", "--model", "floor", "--data", tmp_path / "data", "--out", tmp_path / "run")
+        assert rmaat(*run, f"--set=data.max_length={longest}", "--overwrite") == 0
+        scores[longest] = json.loads((tmp_path / "run" / "result.json").read_text())["floors"]
+    assert scores[21]["byte histogram"] == 1 and scores[20]["byte histogram"] < 0.65
+
+
 def test_pairs_and_language_models_train(tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "validation", "test"):
