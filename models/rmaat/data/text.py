@@ -5,6 +5,8 @@ The id of a byte is the byte + 1, and 0 is padding, as in Long Range Arena.
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -92,25 +94,28 @@ def read_aan(folder: Path) -> dict[str, Sequences]:
 
 
 def read_newsgroup_pairs(
-    folder: Path, pairs: int = 80_000, held_out: int = 2_000, seed: int = 0
+    folder: Path, pairs: int = 80_000, seed: int = 0, held_out: int = 2_000
 ) -> dict[str, Sequences]:
     """Pairs of messages of 20 Newsgroups, one folder a group: label 1 where both are of the same group.
 
     A stand-in for AAN with the same shape: two documents, one binary question. The header of a message is
-    dropped, since it names the group. No message is in two splits, and half of the pairs are positive.
-    Each split is drawn by itself: more training pairs leave the others as they were.
+    dropped, since it names the group; a message that was posted more than once, in one group or several, is left
+    out. So no text is in two splits. Half of the pairs are positive. Each split is drawn by itself: more training
+    pairs leave the others as they were.
 
     Parameters
     ----------
     folder : path
         ``<group>/<message>``.
     pairs, held_out : int
-        Training pairs, and pairs of validation and test each.
+        Training pairs, and pairs of validation and test each, drawn by `seed`.
     """
     if not folder.is_dir():
         raise InputError("newsgroup folder", str(folder), "an existing folder")
     rooms = [room for room in sorted(folder.iterdir()) if room.is_dir()]
-    groups = [[body for path in sorted(room.iterdir()) if (body := _body(path))] for room in rooms]
+    posted = [[body for path in sorted(room.iterdir()) if (body := _body(path))] for room in rooms]
+    times = Counter(chain(*posted))
+    groups = [[body for body in bodies if times[body] == 1] for bodies in posted]
     if len(groups) < 2 or min(map(len, groups)) < 20:
         raise InputError("newsgroup folder", str(folder), "at least two folders of at least 20 messages each")
     rng = np.random.default_rng(seed)
@@ -131,13 +136,14 @@ def read_newsgroup_pairs(
                 rows += [parts[first][i] for i in rng.choice(len(parts[first]), 2, replace=False)]
             else:
                 rows += [parts[g][rng.integers(len(parts[g]))] for g in (first, second)]
-        encoded = [encode_bytes(text[:LONGEST_DOCUMENT]) for text in rows]
+        encoded = [encode_bytes(text) for text in rows]
         splits[split] = Sequences.from_list(encoded, labels.tolist(), VOCAB_SIZE, 2, parts=2)
     return splits
 
 
 def _body(path: Path) -> bytes:
-    return path.read_bytes().partition(b"\n\n")[2].strip()
+    """What is read of a message: the beginning of what follows its header."""
+    return path.read_bytes().partition(b"\n\n")[2].strip()[:LONGEST_DOCUMENT]
 
 
 def read_plain_text(path: Path, length: int = 1024) -> dict[str, Sequences]:

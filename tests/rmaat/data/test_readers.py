@@ -82,6 +82,8 @@ def test_newsgroup_pairs_are_balanced_disjoint_and_without_headers(tmp_path):
         (tmp_path / f"group{group}").mkdir()
         for i in range(40):
             message = f"Newsgroups: group{group}\nSubject: x\n\nbody {group} number {i}\n"
+            if i < 4:  # posted twice, two groups the same
+                message = f"Newsgroups: group{group}\nSubject: x\n\nbody {min(group, 1)} posted again {i // 2}\n"
             (tmp_path / f"group{group}" / str(i)).write_text(message)
     splits = text.read_newsgroup_pairs(tmp_path, pairs=200, held_out=20, seed=1)
     assert {name: len(data) for name, data in splits.items()} == {"train": 200, "validation": 20, "test": 20}
@@ -97,6 +99,7 @@ def test_newsgroup_pairs_are_balanced_disjoint_and_without_headers(tmp_path):
         assert np.array_equal(groups[:, 0] == groups[:, 1], data.labels == 1)
         seen[name] = set(bodies)
     assert not seen["train"] & seen["test"] and not seen["train"] & seen["validation"]
+    assert not any("again" in body for bodies in seen.values() for body in bodies)
 
 
 def test_windows_of_a_text_file(tmp_path):
