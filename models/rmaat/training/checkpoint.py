@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 class TrainingProgress(BaseModel):
     """Where a run stands: its step, its best validation accuracy, seconds of training and tokens seen."""
 
-    step: int
-    best: float
-    elapsed: float
-    tokens_seen: int
+    step: int = Field(ge=1)
+    best: float = Field(ge=-1, le=1)  # -1 before the first validation
+    elapsed: float = Field(ge=0, allow_inf_nan=False)
+    tokens_seen: int = Field(ge=0)
 
 
 def save_state(
@@ -66,31 +66,56 @@ def save_state(
 
 
 def load_state(
-    folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer
+    folder: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, last_step: int
 ) -> tuple[TrainingProgress, dict[str, Tensor]] | None:
-    """Load the newest whole state into `modules` and `optimizer`; None where there is none.
+    """Load the newest whole state into `modules` and `optimizer`; None, and nothing loaded, where there is none.
+
+    Parameters
+    ----------
+    last_step : int
+        No state of this run is of a later step.
 
     Returns
     -------
     progress : TrainingProgress
     random : dict of name to tensor
     """
+    slots = dict(enumerate(tuple(p.shape) for group in optimizer.param_groups for p in group["params"]))
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             progress = TrainingProgress.model_validate_json((path / "progress.json").read_bytes())
+            if progress.step > last_step or path.name != f"step-{progress.step:08d}":
+                raise ValueError(f"progress.json says step {progress.step}")
             tensors = load_file(path / "state.safetensors")
             for name, module in modules.items():
-                module.load_state_dict(_under(tensors, name))
-            state = optimizer.state_dict()
-            state["state"] = {}
+                _check(_under(tensors, name), {key: tuple(t.shape) for key, t in module.state_dict().items()})
+            state: dict[int, dict[str, Tensor]] = {index: {} for index in slots}
             for name, tensor in _under(tensors, "optimizer").items():
-                index, slot = name.split("/")
-                state["state"].setdefault(int(index), {})[slot] = tensor
-            optimizer.load_state_dict(state)
-            return progress, _under(tensors, "random")
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+                number, slot = name.split("/")
+                state[int(number)][slot] = tensor
+            for index in filter(state.get, slots):  # what has had no gradient yet has nothing there
+                _check(state[index], {"step": (), "exp_avg": slots[index], "exp_avg_sq": slots[index]})
+            if not any(state.values()):
+                raise ValueError("nothing of the optimiser")
+            random = _under(tensors, "random")
+            torch.Generator().set_state(random["cpu"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             log.warning("skipping the broken training state %s: %s", path, str(error).splitlines()[0])
+            continue
+        for name, module in modules.items():
+            module.load_state_dict(_under(tensors, name))
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        return progress, random
     return None
+
+
+def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    """ValueError unless there is a finite tensor of each shape, and no other."""
+    for name in sorted(tensors.keys() | shapes.keys()):
+        if name not in tensors or name not in shapes or tensors[name].shape != shapes[name]:
+            raise ValueError(f"{name} is missing, too many or of another shape")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{name} is not finite")
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -238,7 +238,7 @@ class Trainer:
         save_state(self.out / "states", progress, self._modules, self.optimizer.optimizer, random)
 
     def _restore(self) -> int:
-        found = load_state(self.out / "states", self._modules, self.optimizer.optimizer)
+        found = load_state(self.out / "states", self._modules, self.optimizer.optimizer, self.options.steps)
         if found is None:
             return 0
         progress, random = found

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
+from safetensors.torch import load_file, save_file
 
 from astro_sim.errors import InputError
 from rmaat.data.listops import Grammar, generate
@@ -143,22 +144,62 @@ def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
     assert not same(whole.model, other.model)
 
 
-@pytest.mark.parametrize("harm", ["truncate", "unlink", "no json", "no step"])
+def damage(state, harm):
+    """Harm a training state as a full disk or a person might."""
+    weights, progress = state / "state.safetensors", state / "progress.json"
+    if harm == "truncate":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif harm == "unlink":
+        weights.unlink()
+    elif harm.startswith("{"):
+        progress.write_text(harm)
+    else:
+        tensors = load_file(weights)
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(harm)}
+        assert len(kept) < len(tensors)
+        if harm == "model/classifier.bias":
+            kept[harm] = torch.full_like(tensors[harm], torch.nan)
+        save_file(kept, weights)
+
+
+WHOLE = '{"step": 12, "best": 0.5, "elapsed": 1.0, "tokens_seen": 9}'
+HARMS = [
+    "truncate",
+    "unlink",
+    "{",
+    "{}",
+    WHOLE.replace("12", "1200"),
+    WHOLE.replace("0.5", "Infinity"),
+    WHOLE.replace("1.0", "NaN"),
+    "model/classifier.bias",
+    "average/",
+    "optimizer/",
+    "random/cpu",
+]
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_broken_newest_state_is_skipped_with_a_warning(make_model, make_recipe, splits, tmp_path, caplog, harm):
     recipe = make_recipe()
     whole = run(make_model, recipe, splits, tmp_path / "run")
     states = sorted((tmp_path / "run" / "states").iterdir())
     assert [path.name for path in states] == ["step-00000008", "step-00000012"]
-    weights, progress = states[-1] / "state.safetensors", states[-1] / "progress.json"
-    if harm == "truncate":
-        weights.write_bytes(weights.read_bytes()[:1000])
-    elif harm == "unlink":
-        weights.unlink()
-    else:
-        progress.write_text("{" if harm == "no json" else "{}")
+    damage(states[-1], harm)
     resumed = run(make_model, recipe, splits, tmp_path / "run", resume=True)
-    assert "step-00000012" in caplog.text
+    assert "step-00000012" in caplog.text and "step-00000008" not in caplog.text
     assert same(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize("harm", ["average/", "optimizer/"])
+def test_of_broken_states_alone_nothing_is_loaded(make_model, make_recipe, splits, tmp_path, caplog, harm):
+    """The run starts again as if it were new, with the weights that it began with."""
+    recipe = make_recipe()
+    whole = run(make_model, recipe, splits, tmp_path / "run")
+    for state in (tmp_path / "run" / "states").iterdir():
+        damage(state, harm)
+    resumed = run(make_model, recipe, splits, tmp_path / "run", resume=True)
+    assert caplog.text.count("skipping the broken training state") == 2
+    assert same(whole.model, resumed.model) and same(whole.average, resumed.average)
 
 
 def test_accumulated_small_batches_equal_one_large_batch(make_model, splits):
