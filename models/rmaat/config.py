@@ -22,7 +22,7 @@ class RMAATConfig(BaseModel):
         If a field is unknown, of another type or out of its bounds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     vocab_size: int = Field(default=256, ge=2)  # token ids, 0 is padding
     num_labels: int = Field(default=2, ge=2)
@@ -70,7 +70,7 @@ class RMAATConfig(BaseModel):
     mask_span: int = Field(default=1, ge=1)  # ... in runs of so many
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import out_file
+from rmaat.cli.options import out_file, refuse_to_replace
 
 
 def evaluate(
@@ -20,6 +20,11 @@ def evaluate(
     out: Annotated[Path | None, out_file("JSON file for the result.")] = None,
 ) -> None:
     """Loss and accuracy of a checkpoint, beside what trivial models reach on the same examples."""
+    from rmaat.training.folder import REPLACED
+    from rmaat.training.models import checkpoint_folder
     from rmaat.training.run import score_checkpoint
 
+    if out is not None:
+        of_the_run = (checkpoint / name for name in (*REPLACED, "run.json"))
+        refuse_to_replace((checkpoint_folder(checkpoint), *of_the_run, data), out)
     score_checkpoint(checkpoint, data, source, split, batch_size, seed, out)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_file
+from rmaat.cli.options import ConfigOption, SeedOption, out_file, refuse_to_replace
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +41,7 @@ def fit(
         sections = BioParameters.load(check).check_source(recording)
         console.print(f"{check}: {', '.join(sections)} fitted to {recording}")
         return
+    refuse_to_replace((recording, attention, presynaptic), out)
     with console.status("fitting"):
         bio = BioParameters.from_recordings(recording, attention, presynaptic, seed, cycle_s, activity_range)
     bio.save(out)

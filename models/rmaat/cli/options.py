@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,10 +67,19 @@ def out_folder(help: str) -> Any:
     return typer.Option("--out", help=help, callback=_folder_to_write)
 
 
+def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
+    """InputError if writing `out` would replace one of the `inputs`, or a file inside one of them."""
+    for path in inputs:
+        if path is not None and out.resolve().is_relative_to(path.resolve()):
+            raise InputError("--out", str(out), f"another path than what is read, {path}")
+
+
 def _file_to_write(path: Path | None) -> Path | None:
     if path is not None:
-        if path.is_dir():
-            raise InputError("--out", str(path), "the path of a file; there is a folder")
+        if path.exists() and not path.is_file():
+            raise InputError(
+                "--out", str(path), f"the path of a file; there is a {'folder' if path.is_dir() else 'device'}"
+            )
         _refuse_unwritable(path.absolute().parent, path)
     return path
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import csv
-import json
 import signal
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
 import psutil
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, refusal
 from astro_sim.provenance import replacing
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
-from rmaat.training.recipe import Recipe, load_recipe, parse_change, validated
+from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-retention": {"retention": "off"},
@@ -108,6 +109,7 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     InputError
         If a recipe cannot be, or a finished cell in `out` was made by another one.
     """
+    collect(out)  # what is there must be whole
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
     todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
@@ -138,21 +140,39 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
     path = folder / "result.json"
     if not path.is_file():
         return False
-    done = validated(_read(path)["recipe"], str(path))
-    if _with_defaults(done) != _with_defaults(recipe):
+    if _with_defaults(_read(path).recipe) != _with_defaults(recipe):
         raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
     return True
 
 
-def _read(path: Path) -> dict[str, Any]:
+class TestScore(BaseModel):
+    """The score of a run."""
+
+    accuracy: float = Field(ge=0, le=1)
+
+
+class Result(BaseModel):
+    """What the table takes from a cell's ``result.json``; a cell of floors has no model."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    recipe: Recipe
+    floors: dict[str, float]
+    test: TestScore | None = None
+    parameters: int = 0
+    tokens_per_s: float = 0.0
+    peak_memory_mib: float = 0.0
+    seconds: float = 0.0
+
+
+def _read(path: Path) -> Result:
     """A cell's result.json, which a person may have damaged."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        result = None
-    if not isinstance(result, dict) or not {"recipe", "floors"} <= result.keys():
-        raise InputError("--out", str(path), "a whole result of a run; remove it to run the cell again")
-    return result
+        return Result.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = refusal(error, Result)
+        allowed = f"a whole result of a run ({fault}); remove it to run the cell again"
+        raise InputError("--out", str(path), allowed) from None
 
 
 def _with_defaults(recipe: Recipe) -> Recipe:
@@ -164,20 +184,29 @@ def _run(cell: Cell, recipe: Recipe, out: Path) -> None:
     from rmaat.training.run import train
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    if _is_done(cell.folder(out), recipe):  # by another table's process, meanwhile
+        return
     Console().print(f"[bold]{cell.task} · {cell.model} · seed {cell.seed}")
     train(recipe, None, cell.folder(out), resume=True)
 
 
+def _end_with(table: Any) -> None:
+    """Interrupt this cell when the process of its table is gone, killed perhaps: it goes on with the next table."""
+    table.join()
+    signal.raise_signal(signal.SIGINT)
+
+
 def collect(out: Path) -> list[dict[str, Any]]:
     """One row a task and model over its finished seeds, the trivial models of each task below them."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[Result]] = {}
     floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
     for path in sorted(out.glob("*/*/seed-*/result.json")):
         result = _read(path)
         task, model = path.parts[-4], _model(path.parts[-3])
-        for name, value in result["floors"].items():
+        for name, value in result.floors.items():
             floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
-        if "test" in result:
+        if result.test is not None:
             found.setdefault((task, model), []).append(result)
     rows = [_row(task, model, results) for (task, model), results in found.items()]
     for task, known in floors.items():
@@ -192,16 +221,15 @@ def _model(folder: str) -> str:
     return f"{name}:{';'.join(settings)}" if settings else name
 
 
-def _row(task: str, model: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    accuracies = [result["test"]["accuracy"] for result in results]
+def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:
     return {
         "task": task,
         "model": model,
-        **_spread(accuracies),
-        "parameters": results[0]["parameters"],
-        "tokens_per_s": np.mean([result["tokens_per_s"] for result in results]),
-        "peak_memory_mib": max(result["peak_memory_mib"] for result in results),
-        "minutes": np.mean([result["seconds"] for result in results]) / 60,
+        **_spread([result.test.accuracy for result in results if result.test]),
+        "parameters": results[0].parameters,
+        "tokens_per_s": np.mean([result.tokens_per_s for result in results]),
+        "peak_memory_mib": max(result.peak_memory_mib for result in results),
+        "minutes": np.mean([result.seconds for result in results]) / 60,
     }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from astro_sim.errors import InputError
+
 COLUMNS = (
     "step",
     "split",
@@ -50,9 +52,26 @@ class CurveLog:
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``metrics.csv``; a row cut short by a killed run is left out."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["split"] and row["loss"] and row["elapsed_s"]]
+    """Rows of a ``metrics.csv``; one cut short by a killed run, or damaged otherwise, is left out.
+
+    Raises
+    ------
+    InputError
+        If the file is none of curves.
+    """
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        if (columns := tuple(reader.fieldnames or ())) != COLUMNS:
+            raise InputError(str(path), ",".join(columns), f"a table of the columns {','.join(COLUMNS)}")
+        return [row for row in reader if _is_whole(row)]
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    try:
+        float(row["loss"]), float(row["accuracy"]), float(row["elapsed_s"])
+        return int(row["step"]) >= 0 and row["split"] in ("train", "validation")
+    except (TypeError, ValueError):
+        return False
 
 
 def peak_memory_mib() -> float:

@@ -69,20 +69,37 @@ def test_table_of_models_and_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ['{"recipe": ', "[]", '{"recipe": {"task": "listops"}}', '{"recipe": 1, "floors": {}}']
+    "content",
+    [
+        '{"recipe": ',
+        "[]",
+        '{"recipe": {"task": "listops"}}',
+        '{"recipe": 1, "floors": {}}',
+        '{"recipe": {"task": "listops"}, "floors": {"majority class": "x"}}',
+        '{"recipe": {"task": "listops"}, "floors": {}, "test": {}}',
+        '{"recipe": {"task": "listops"}, "floors": {}, "test": {"accuracy": NaN}}',
+    ],
 )
-def test_a_damaged_result_is_named(content, tmp_path):
+@pytest.mark.parametrize("models", ["rmaat", "rlt"])
+def test_a_damaged_result_is_named(content, models, tmp_path):
+    """Before any cell is run, also where it is of none of the cells that are asked for."""
     path = tmp_path / "listops" / "rmaat" / "seed-0" / "result.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    refused = bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception
+    refused = bench(tmp_path, "--models", models, "--seeds", "1").exception
     assert isinstance(refused, InputError) and str(path) in str(refused)
+    assert [path.name for path in (tmp_path / "listops").iterdir()] == ["rmaat"]
     assert path.read_text() == content and [*tmp_path.glob("table.*")] == []
 
 
 @pytest.mark.parametrize(
     ("send", "number", "before"),
-    [(os.killpg, signal.SIGINT, ""), (os.kill, signal.SIGTERM, ""), (os.kill, signal.SIGTERM, "trap '' INT; ")],
+    [
+        (os.killpg, signal.SIGINT, ""),
+        (os.kill, signal.SIGTERM, ""),
+        (os.kill, signal.SIGTERM, "trap '' INT; "),
+        (os.kill, signal.SIGKILL, ""),
+    ],
 )
 def test_ctrl_c_or_kill_ends_the_whole_table(send, number, before, tmp_path):
     """In the first of two cells that would take hours: SIGINT to the group, as from a terminal, or SIGTERM to one.
@@ -101,7 +118,8 @@ def test_ctrl_c_or_kill_ends_the_whole_table(send, number, before, tmp_path):
             time.sleep(0.05)
         send(bench.pid, number)
         error = bench.communicate(timeout=20)[1].decode()
-    assert bench.returncode == 130 and error.splitlines()[-1].startswith("interrupted")
+    if number != signal.SIGKILL:
+        assert bench.returncode == 130 and error.splitlines()[-1].startswith("interrupted")
     with pytest.raises(ProcessLookupError):  # soon nobody of the group is left
         for _ in range(200):
             os.killpg(bench.pid, 0)
