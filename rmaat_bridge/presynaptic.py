@@ -54,7 +54,10 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
         raise InputError("recording: model", model, f"one of {', '.join(READERS)}")
     reader, unit, default_range = READERS[model]
     columns = _between(reader(recording), 0.0, np.inf)
-    inside = _between(columns, *(activity_range or default_range))
+    lowest, highest = activity_range or default_range
+    if not 0 <= lowest < highest:
+        raise InputError("activity_range", (lowest, highest), "two activities from 0 on, the lower first")
+    inside = _between(columns, lowest, highest)
     levels = np.unique(_levels(inside[0]))
     if levels.size < MINIMUM_LEVELS:
         given = f"{levels.size} in the range of the power law"

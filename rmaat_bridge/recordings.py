@@ -48,9 +48,10 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
     """
     times = recording["time"].values
     if cycle_s is not None:
-        interval = float(np.diff(times).max())
-        if not cycle_s >= 2 * interval:
-            raise InputError("cycle_s", cycle_s, f"at least two recorded intervals, {2 * interval:g} s")
+        shortest = 2 * float(np.diff(times).max())
+        if not shortest <= cycle_s <= times[-1]:
+            allowed = f"at least two recorded intervals, {shortest:g} s, and at most the recording, {times[-1]:g} s"
+            raise InputError("cycle_s", cycle_s, allowed)
         return Cycles(int(times[-1] / cycle_s + 1e-6), cycle_s)
     protocol = attribute(recording, "protocol")
     try:

@@ -92,6 +92,8 @@ def _folder_to_write(path: Path | None) -> Path | None:
 
 def _refuse_unwritable(folder: Path, path: Path) -> None:
     """InputError unless `folder` exists or can be made, and written to."""
+    if path.is_symlink() and not path.exists():
+        raise InputError("--out", str(path), "a path that can be written; there is a link to nothing")
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise InputError("--out", str(path), f"a path that can be written; {there} is no folder")

@@ -24,7 +24,7 @@ def train(
         str | None, typer.Option("--objective", help="labels, or masked: hidden tokens of the task's sequences.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--start", help="Checkpoint whose weights, without its head, to start from.")
+        Path | None, typer.Option("--start", help="Run or checkpoint whose weights, without its head, to start from.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another data layout: 20news (retrieval).")] = None,
     data: Annotated[
@@ -57,6 +57,6 @@ def train(
         "optimisation.minutes": minutes,
     }
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
-    recipe = load_recipe(config or f"{task}-small", given | dict(map(parse_change, changes or [])))
+    recipe = load_recipe(f"{task}-small" if config is None else config, given | dict(map(parse_change, changes or [])))
     name = f"{task}-masked" if recipe.objective == "masked" else task
     run(recipe, bio, out or Path("runs") / name, resume=resume, overwrite=overwrite)

@@ -33,14 +33,20 @@ def sections(run: str | Path) -> list[Section]:
     recording = load_recording(run / "macro.nc")
     bio = BioParameters.load(run / "bio.toml")
     bio.check_source(run / "macro.nc")
-    return [
-        _traces(run, recording),
-        _retention(run, recording, bio),
-        _kernel(run, recording, bio),
-        _training(run),
-        _memory(run),
-        _integers(run),
-    ]
+    try:
+        return [
+            _traces(run, recording),
+            _retention(run, recording, bio),
+            _kernel(run, recording, bio),
+            _training(run),
+            _memory(run),
+            _integers(run),
+        ]
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # of entries by hand
+        said = f"{type(error).__name__}: {error}"
+        raise InputError("run", str(run), f"artefacts as `rmaat demo` writes them ({said})") from error
 
 
 def write_report(run: str | Path) -> Path:

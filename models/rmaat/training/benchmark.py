@@ -82,7 +82,7 @@ class Cell:
             own.add("segment_length")  # holds the whole sequence
         entries = changes | {f"model.{field}": value for field, value in ablation.items()}
         for text in settings.split(";") if settings else ():
-            field, value = parse_change(text.removeprefix("model."))
+            field, value = parse_change(text.removeprefix("model."), "--models")
             if field in own:
                 raise InputError("--models", self.model, f"another field: {field} makes {name} what it is")
             entries[f"model.{field}" if field in RMAATConfig.model_fields else field] = value

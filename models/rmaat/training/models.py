@@ -66,7 +66,7 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
         config = _of_size(recipe.parameters, head(recipe), config)
     model: Any = head(recipe)(config)
     if recipe.start is not None:
-        before: Any = load_checkpoint(Path(recipe.start))[0]
+        before: Any = load_checkpoint(checkpoint_folder(Path(recipe.start)))[0]
         _same_architecture(before.config, model.config)
         model.model.load_state_dict(before.model.state_dict())
     return model

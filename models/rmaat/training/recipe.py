@@ -73,7 +73,7 @@ class OptimisationRecipe(_Section):
     minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1e3)
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
@@ -98,7 +98,7 @@ class Recipe(_Section):
     objective: Literal["labels", "masked"] = "labels"
     start: str | None = None
     parameters: int | None = Field(None, ge=1, le=10**9)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)
     optimisation: OptimisationRecipe = OptimisationRecipe()
@@ -139,17 +139,20 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     recipe = validated(entries, str(source))
     if recipe.kind not in (kinds := (*BASELINES, "floor")):
         raise InputError("--model", recipe.kind, f"one of {', '.join(kinds)}")
-    config = RMAATConfig(**recipe.model)  # before any data are drawn
+    try:
+        config = RMAATConfig(**recipe.model)  # before any data are drawn
+    except InputError as error:
+        raise InputError(f"model.{error.field}", error.value, error.allowed) from None
     if config.input_kind == "features":
         raise InputError("model.input_kind", config.input_kind, "tokens or levels: a task's data are ids")
     return recipe
 
 
-def parse_change(text: str) -> tuple[str, Any]:
-    """``name=value`` with the value in TOML, or taken as a string where it is not TOML."""
+def parse_change(text: str, option: str = "--set") -> tuple[str, Any]:
+    """``name=value`` of an option, with the value in TOML, or taken as a string where it is not TOML."""
     name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError("setting", text, "name=value")
+    if not name or not equals:
+        raise InputError(option, text, "name=value")
     try:
         return name, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -164,7 +164,7 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Which weights the run starts from, if any."""
     if recipe.start is None:
         return {}
-    folder = Path(recipe.start)
+    folder = checkpoint_folder(Path(recipe.start))
     if folder.resolve().is_relative_to(out.resolve()):
         raise InputError("--out", str(out), "another folder than that of --start")
     if not (folder / WEIGHTS).is_file():

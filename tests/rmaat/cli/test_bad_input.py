@@ -89,6 +89,45 @@ def test_an_output_below_a_file_is_refused_before_any_work(
     assert (tmp_path / "file").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cycle-s", "nan"), "cycle_s: got nan, expected at least two recorded intervals, .* and at most"),
+        (("--cycle-s", "inf"), "cycle_s: got inf"),
+        (("--activity-range", "5", "1"), r"activity_range: got \(5.0, 1.0\), expected .* the lower first"),
+        (("--activity-range", "nan", "nan"), r"activity_range: got \(nan, nan\)"),
+        (("--activity-range", "-1", "5"), r"activity_range: got \(-1.0, 5.0\)"),
+    ],
+)
+def test_fits_that_cannot_be(
+    arguments: tuple[str, ...], said: str, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.search(said, refusal(capsys, "fit", recording, *arguments, "--out", tmp_path / "bio.toml"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_read_is_not_replaced(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = recording.read_bytes()
+    assert "--out" in refusal(capsys, "fit", recording, "--out", recording)
+    assert recording.read_bytes() == before
+    weights = tmp_path / "run" / "checkpoint" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    for checkpoint in (tmp_path / "run", weights.parent):
+        assert "--out" in refusal(capsys, "evaluate", checkpoint, "--out", weights)
+    assert "--out" in refusal(capsys, "evaluate", tmp_path / "run", "--out", tmp_path / "run" / "result.json")
+    assert weights.read_bytes() == b"weights"
+
+
+def test_outputs_that_are_no_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "there is a device" in refusal(capsys, "evaluate", "absent", "--out", "/dev/null")
+    assert "a link to nothing" in refusal(capsys, "evaluate", "absent", "--out", tmp_path / "link")
+    assert "a link to nothing" in refusal(capsys, "train", "--out", tmp_path / "link")
+
+
 def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refusal(capsys, "train", "--task", "listopts", "--out", tmp_path / "x")
     assert "--task" in line and "listopts" in line and "listops" in line

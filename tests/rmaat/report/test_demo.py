@@ -93,6 +93,30 @@ def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
         aside.rename(path)
 
 
+@pytest.mark.parametrize(("artefact", "entry"), [("train/result.json", "test"), ("deploy/agreement.json", "target")])
+def test_an_artefact_with_another_entry_is_refused(run: Path, artefact: str, entry: str) -> None:
+    """Entries within entries, and values of other kinds."""
+    path = run / artefact
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {entry: {}, "accuracy_float": "high"}))
+    try:
+        with pytest.raises(InputError, match="artefacts as `rmaat demo` writes them"):
+            write_report(run)
+    finally:
+        path.write_text(kept)
+
+
+def test_curves_that_are_none_are_named(run: Path) -> None:
+    path = run / "train" / "metrics.csv"
+    kept = path.read_text()
+    path.write_text("garbage\n" + kept)
+    try:
+        with pytest.raises(InputError, match=r"metrics.csv: got 'garbage'"):
+            write_report(run)
+    finally:
+        path.write_text(kept)
+
+
 @pytest.mark.parametrize(
     "artefact", ["demo.json", "train/result.json", "backprop_memory.json", "deploy/agreement.json"]
 )
