@@ -73,7 +73,7 @@ class OptimisationRecipe(_Section):
     minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, le=1e3)
+    learning_rate: float = Field(1e-3, gt=0, le=1e30)  # of float32
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
