@@ -77,9 +77,8 @@ def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
 def _file_to_write(path: Path | None) -> Path | None:
     if path is not None:
         if path.exists() and not path.is_file():
-            raise InputError(
-                "--out", str(path), f"the path of a file; there is a {'folder' if path.is_dir() else 'device'}"
-            )
+            found = "folder" if path.is_dir() else "device"
+            raise InputError("--out", str(path), f"the path of a file; there is a {found}")
         _refuse_unwritable(path.absolute().parent, path)
     return path
 

@@ -107,7 +107,7 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     Raises
     ------
     InputError
-        If a recipe cannot be, or a finished cell in `out` was made by another one.
+        If a recipe cannot be, a result in `out` is damaged, or one of these cells was made by another recipe.
     """
     collect(out)  # what is there must be whole
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
