@@ -10,7 +10,7 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing, write_json
@@ -61,16 +61,24 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             tensors = load_file(path / WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise InputError("checkpoint", str(path / WEIGHTS), f"a safetensors file ({error})") from None
-        own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        for name in sorted(own.keys() | given.keys()):
-            if own.get(name) != given.get(name):
-                allowed = f"shape {own.get(name, 'none')}"
-                raise InputError(f"checkpoint {path}: {name}", given.get(name, "nothing"), allowed)
-            if not tensors[name].isfinite().all():
-                raise InputError(f"checkpoint {path}: {name}", "values that are not finite", "finite weights")
+        check_tensors(tensors, shapes(model), f"checkpoint {path}")
         model.load_state_dict(tensors)
         return model
+
+
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a module's state, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def check_tensors(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], where: str) -> None:
+    """InputError unless there is a finite tensor of each shape `wanted`, and no other; the first fault is named."""
+    for name in sorted(wanted.keys() | tensors.keys()):
+        given = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if given != wanted.get(name):
+            raise InputError(f"{where}: {name}", given, f"shape {wanted.get(name, 'none')}")
+        if not tensors[name].isfinite().all():
+            raise InputError(f"{where}: {name}", "values that are not finite", "finite ones")
 
 
 def read_config(folder: Path) -> RMAATConfig:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,9 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
 
 
 def _training(run: Path) -> Section:
-    result = read_json(run / "train" / "result.json", "test", "floors", "recipe", "parameters", "seconds")
+    result = read_json(run / "train" / "result.json")
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
-    config = read_json(run / "demo.json", "config")["config"]
+    config = read_json(run / "demo.json")["config"]
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
     return Section(
         title="Training with AMRB",
@@ -155,7 +156,7 @@ def _training(run: Path) -> Section:
 
 
 def _memory(run: Path) -> Section:
-    measured = read_json(run / "backprop_memory.json", "segments", "peak_bytes", "batch", "model")
+    measured = read_json(run / "backprop_memory.json")
     segments, peak = measured["segments"], measured["peak_bytes"]
     ratios = [a / b for a, b in zip(peak["amrb"], peak["bptt"], strict=True)]
     return Section(
@@ -168,13 +169,13 @@ def _memory(run: Path) -> Section:
             for n, a, b, ratio in zip(segments, peak["amrb"], peak["bptt"], ratios, strict=True)
         },
         headline={f"AMRB / BPTT memory, {segments[-1]} segments": f"1 / {1 / ratios[-1]:.1f}"},
-        command=f"rmaat demo --seed {read_json(run / 'demo.json', 'seed')['seed']}",
+        command=f"rmaat demo --seed {read_json(run / 'demo.json')['seed']}",
         made_by={"batch": str(measured["batch"]), "model": _listed(measured["model"])},
     )
 
 
 def _integers(run: Path) -> Section:
-    found = read_json(run / "deploy" / "agreement.json", "equal_to_numpy", "predictions_agree", "target", "held_out")
+    found = read_json(run / "deploy" / "agreement.json")
     equal = "equal" if found["equal_to_numpy"] else "DIFFERENT"
     agree = f"{found['predictions_agree']:.1%}"
     return Section(
@@ -234,13 +235,23 @@ def _listed(entries: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in entries.items() if value is not None)
 
 
-def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON artefact of the run, with the entries that are `needed`."""
+class Entries(dict[str, Any]):
+    """A JSON object of the file at `path`; one that it lacks is named with the file."""
+
+    def __init__(self, path: Path, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError("run", str(self.path), f"what `rmaat demo` writes there, {name} included")
+
+
+def read_json(path: Path) -> Entries:
+    """A JSON artefact of the run."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(Entries, path))
     except (OSError, ValueError) as error:
         raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
-    for entry in needed:
-        if not isinstance(content, dict) or entry not in content:
-            raise InputError("run", str(path), f"what `rmaat demo` writes there, {entry} included")
+    if not isinstance(content, Entries):
+        raise InputError("run", str(path), "a JSON object")
     return content

@@ -129,6 +129,10 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
         for process in unaware:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGINT)
+        _, deaf = psutil.wait_procs(unaware, timeout=5)
+        for process in deaf:  # an interrupt that meets a callback of Python's is lost; what is on disk is whole
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

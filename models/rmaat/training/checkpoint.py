@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from astro_sim.provenance import replacing
+from rmaat.pretrained import check_tensors, shapes
 
 KEPT = 2
 log = logging.getLogger(__name__)
@@ -88,13 +89,14 @@ def load_state(
                 raise ValueError(f"progress.json says step {progress.step}")
             tensors = load_file(path / "state.safetensors")
             for name, module in modules.items():
-                _check(_under(tensors, name), {key: tuple(t.shape) for key, t in module.state_dict().items()})
+                check_tensors(_under(tensors, name), shapes(module), name)
             state: dict[int, dict[str, Tensor]] = {index: {} for index in slots}
             for name, tensor in _under(tensors, "optimizer").items():
                 number, slot = name.split("/")
                 state[int(number)][slot] = tensor
             for index in filter(state.get, slots):  # what has had no gradient yet has nothing there
-                _check(state[index], {"step": (), "exp_avg": slots[index], "exp_avg_sq": slots[index]})
+                moments = {"step": (), "exp_avg": slots[index], "exp_avg_sq": slots[index]}
+                check_tensors(state[index], moments, f"optimizer/{index}")
             if not any(state.values()):
                 raise ValueError("nothing of the optimiser")
             random = _under(tensors, "random")
@@ -107,15 +109,6 @@ def load_state(
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         return progress, random
     return None
-
-
-def _check(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
-    """ValueError unless there is a finite tensor of each shape, and no other."""
-    for name in sorted(tensors.keys() | shapes.keys()):
-        if name not in tensors or name not in shapes or tensors[name].shape != shapes[name]:
-            raise ValueError(f"{name} is missing, too many or of another shape")
-        if not tensors[name].isfinite().all():
-            raise ValueError(f"{name} is not finite")
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

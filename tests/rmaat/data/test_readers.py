@@ -1,39 +1,21 @@
 """Readers of the official layouts: what they find in small files made here, and what they say of damage."""
 
-import io
 import os
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import wavfile
-from typer.testing import CliRunner
 
 from astro_sim.errors import InputError
-from rmaat.cli.data import app
-from rmaat.data import audio, image, pathfinder, text
-from rmaat.data.inspection import describe, show
+from rmaat.data import audio, image, text
 from rmaat.data.pathfinder_files import read_pathfinder
-from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import TASKS, derived_seed, load_splits, read_layout
-from rmaat.training.recipe import DataRecipe
+from rmaat.data.tasks import read_layout
 
 SHARED = Path(os.environ.get("RMAAT_DATA", Path(__file__).parents[4] / "shared" / "data"))
 rng = np.random.default_rng(0)
-
-
-@pytest.fixture
-def imdb(tmp_path):
-    folder = tmp_path / "aclImdb"
-    for split in ("train", "test"):
-        for label in ("neg", "pos"):
-            (folder / split / label).mkdir(parents=True)
-            for i in range(5):
-                (folder / split / label / f"{i}_7.txt").write_bytes(f"{split} {label} {i} ö\n".encode())
-    return folder
 
 
 def test_reviews_are_their_bytes(imdb):
@@ -276,98 +258,6 @@ def test_mu_law_inverts_to_half_a_step():
     exact = np.sign(samples) * np.log1p(255 * np.abs(samples / 32768)) / np.log(256)
     assert abs(y - exact).max() <= 1 / 256 + 1e-9
     assert np.corrcoef(back, samples)[0, 1] > 0.999
-
-
-def test_a_cache_is_whole_or_absent(imdb, tmp_path):
-    out, run = tmp_path / "cache", CliRunner().invoke
-    done = run(app, ["prepare", "text", "--folder", str(imdb), "--out", str(out)])
-    assert done.exit_code == 0 and "train: 9 examples" in done.output
-    assert isinstance(Sequences.open(out / "validation").tokens, np.memmap)
-    shown = run(app, ["inspect", "text", "--folder", str(out), "--split", "test"])
-    assert shown.exit_code == 0 and "test pos" in shown.output
-    with pytest.raises(InputError, match="expected a cache of image; it is one of text"):
-        load_splits("image", DataRecipe(folder=str(out)), 0)
-    (imdb / "train" / "neg" / "1_7.txt").write_bytes(b"")
-    failed = run(app, ["prepare", "text", "--folder", str(imdb), "--out", str(tmp_path / "none")])
-    assert isinstance(failed.exception, InputError) and not (tmp_path / "none").exists()
-    assert not list(tmp_path.glob(".none*"))
-
-
-def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
-    out = tmp_path / "listops"
-    sizes = {"train": 5, "validation": 3, "test": 2}
-    options = [f"--{split}={n}" for split, n in sizes.items()]
-    done = CliRunner().invoke(app, ["prepare", "listops", "--seed", "7", "--out", str(out), *options])
-    assert done.exit_code == 0, done.exception
-    drawn = load_splits("listops", DataRecipe(**sizes), 7)
-    cached = load_splits("listops", DataRecipe(folder=str(out)), 0)
-    for split, n in sizes.items():
-        ours, theirs = getattr(cached, split), getattr(drawn, split)
-        assert len(ours) == n and np.array_equal(ours.tokens, theirs.tokens)
-        assert np.array_equal(ours.labels, theirs.labels)
-
-
-def test_the_generator_takes_its_settings(tmp_path):
-    settings, few = ["--set=size=128", "--set=contour_length=6"], ["--train=2", "--validation=1", "--test=1"]
-    done = CliRunner().invoke(app, ["prepare", "pathfinder", *settings, *few, "--out", str(tmp_path / "wide")])
-    assert done.exit_code == 0, done.exception
-    drawn, seed = Sequences.open(tmp_path / "wide" / "train"), derived_seed(0, "train")
-    expected = pathfinder.generate(2, seed, pathfinder.Layout.of_size(128, 6), workers=1)
-    assert drawn.lengths.tolist() == [128 * 128] * 2 and np.array_equal(drawn.tokens, expected.tokens)
-    assert (drawn.about["size"], drawn.about["contour_length"]) == (128, 6)
-
-
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        (["listops", "--source", "20news"], "--source"),
-        (["text", "--folder", ".", "--train", "5"], "--train"),
-        (["text", "--folder", ".", "--seed", "5"], "--seed"),
-        (["text", "--folder", ".", "--set", "size=128"], "--set"),
-        (["pathfinder", "--set", "max_args=3"], "--set"),
-        (["pathfinder", "--set", "size=128.0"], "--set size"),
-        (["pathfinder", "--set", "size=64"], "size"),
-        (["listops", "--set", "max_args=1"], "max_args"),
-    ],
-)
-def test_options_that_do_not_apply_are_refused_and_the_cache_stays(options, field, tmp_path):
-    (tmp_path / "cache").mkdir()
-    failed = CliRunner().invoke(app, ["prepare", *options, "--out", str(tmp_path / "cache")])
-    assert isinstance(failed.exception, InputError) and failed.exception.field == field
-    assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
-
-
-def test_other_settings_do_not_take_the_place_of_the_task(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    failed = CliRunner().invoke(app, ["prepare", "pathfinder", "--set", "contour_length=6"])
-    assert isinstance(failed.exception, InputError) and failed.exception.field == "--out"
-    assert not list(tmp_path.iterdir())
-
-
-def test_archives_are_read_and_damaged_ones_refused(imdb, tmp_path):
-    path = tmp_path / "reviews.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(imdb, "aclImdb")
-    assert len(read_layout("text", path)["test"]) == 10
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"reviews\.tar\.gz"):
-        read_layout("text", path)
-    evil = tmp_path / "evil.tar"
-    with tarfile.open(evil, "w") as archive:
-        member = tarfile.TarInfo("../outside.txt")
-        member.size = 3
-        archive.addfile(member, io.BytesIO(b"bad"))
-    with pytest.raises(InputError, match=r"evil\.tar"):
-        read_layout("text", evil)
-    assert not (tmp_path.parent / "outside.txt").exists()
-
-
-@pytest.mark.parametrize("task", [name for name in TASKS if TASKS[name].generate])
-def test_generated_examples_can_be_shown(task, tmp_path):
-    data = TASKS[task].generate(4, 0)
-    assert "4 examples" in next(describe(data))
-    said = list(show(task, data, 2, 0, tmp_path))
-    assert said and (TASKS[task].decode or (tmp_path / f"{task}.png").read_bytes().startswith(b"\x89PNG"))
 
 
 @pytest.mark.slow
