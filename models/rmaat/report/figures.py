@@ -1,6 +1,7 @@
 """Figures of the report, each from the artefact that it shows."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -140,10 +141,9 @@ def training_curves(rows: Sequence[Mapping[str, str]], floors: Mapping[str, floa
         if labels and 100 * floor - labels[-1][0] < line:
             name = f"{labels.pop()[1]}, {name}"
         labels.append((100 * floor, name))
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 7}
-    place["bbox"] = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # curves end where labels stand
-    for height, label in labels:
-        right.annotate(label, (0.99, height), **place)
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "size": 7}
+    for height, label in labels:  # outside, since curves end where labels inside would stand
+        right.annotate(fill(label, 18), (1.01, height), **beside)
     left.set(xlabel="step", ylabel="cross-entropy (nats)")
     right.set(xlabel="step", ylabel="accuracy (%)")
     left.legend(frameon=False)
