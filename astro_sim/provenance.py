@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -87,9 +87,15 @@ def _refuse_to_lose(old: Path, new: Path) -> None:
         kinds = ("a file", "a folder")
         raise InputError("output", str(old), f"the path of {kinds[new.is_dir()]}; there is {kinds[old.is_dir()]}")
     if old.is_dir():
-        others = sorted({entry.name for entry in old.iterdir()} - {entry.name for entry in new.iterdir()})
-        if others:
-            raise InputError("output", str(old), f"a folder without anything else in it; it holds {others[0]!r}")
+        refuse_other_entries(old, (entry.name for entry in new.iterdir()))
+
+
+def refuse_other_entries(folder: str | Path, names: Iterable[str]) -> None:
+    """InputError if `folder` is there and holds more than `names`: what a folder of these would take the place of."""
+    folder = Path(folder)
+    others = sorted({entry.name for entry in folder.iterdir()} - set(names)) if folder.is_dir() else []
+    if others:
+        raise InputError("output", str(folder), f"a folder without anything else in it; it holds {others[0]!r}")
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from astro_sim.provenance import file_sha256, replacing, timestamp, versions, write_json
+from astro_sim.provenance import file_sha256, refuse_other_entries, replacing, timestamp, versions, write_json
 from rmaat_lava.calibration import Calibration
-from rmaat_lava.deployment import DEFAULT_MAX_SEGMENTS, quantize
+from rmaat_lava.deployment import DEFAULT_MAX_SEGMENTS, DESCRIPTION, PROGRAM, quantize
 from rmaat_lava.report import write_report
 from rmaat_lava.scales import WeightFormat
 from rmaat_lava.targets import choose_target, run
@@ -65,10 +65,11 @@ def deploy_run(
     Raises
     ------
     InputError
-        If the folder holds no usable checkpoint, the target is not installed or the data are none that the model
-        can read.
+        If the folder holds no usable checkpoint, the target is not installed, the data are none that the model can
+        read, or ``out/deployment`` holds other things.
     """
     target, out = choose_target(target), Path(out)
+    refuse_other_entries(out / "deployment", (PROGRAM, DESCRIPTION))
     checkpoint, model, recipe = load_run(Path(folder))
     calibration, inputs, lengths, labels = _data(model.config, recipe, data, held_out, seed)
     weights_sha256 = file_sha256(checkpoint / "model.safetensors")

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from itertools import pairwise
 from typing import Annotated, NoReturn
 
 import typer
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.disable(logging.INFO)  # Lightning sets levels of its own when it is imported
     try:
+        _refuse_empty(arguments)
         code = app(arguments, prog_name="rmaat", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into its code
             _interrupted()
@@ -86,9 +88,24 @@ def main(arguments: list[str] | None = None) -> None:
     except (typer.Abort, KeyboardInterrupt):
         _interrupted()
     except Exception as error:
-        if show_traceback or not _comes_of_an_interrupt(error):
-            raise
-        _interrupted()
+        if not show_traceback and _comes_of_an_interrupt(error):
+            _interrupted()
+        if not show_traceback and _is_out_of_memory(error):
+            _refuse(f"memory: {error}; a smaller model, batch or length needs less")
+        raise
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """InputError at an empty argument: as a path it would be the current folder."""
+    for before, argument in pairwise(["rmaat", *arguments]):
+        option, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if equals and not value:
+            raise InputError(option, "", "a value that is not empty")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory could not be had; PyTorch has no class of its own for that on a CPU."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in ("allocate memory", "out of memory"))
 
 
 def _comes_of_an_interrupt(error: BaseException | None) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import out_folder
+from rmaat.cli.options import folder_to_write, out_folder
 
 app = typer.Typer(help="Prepare a task's data; look at them.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def prepare(
 
     if settings and out is None:
         raise InputError("--out", None, f"a folder, with --set; {tasks.default_folder(task)} is of the task as it is")
-    out = out or tasks.default_folder(task)
+    out = out or folder_to_write(tasks.default_folder(task))
     with Console().status(f"reading {folder or task}"):
         given = {"train": train, "validation": validation, "test": test}
         sizes = {split: n for split, n in given.items() if n is not None}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from astro_sim.errors import InputError
-from rmaat.cli.options import out_folder
+from rmaat.cli.options import folder_to_write, out_folder
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -22,7 +22,7 @@ def figures(
 
     if format not in FORMATS:
         raise InputError("--format", format, f"one of {', '.join(FORMATS)}")
-    out = out or run / "figures"
+    out = out or folder_to_write(run / "figures")
     for number, section in enumerate(sections(run), start=1):
         name = "-".join("".join(c if c.isalnum() else " " for c in section.title.lower()).split())
         with replacing(out / f"{number}-{name}.{format}") as aside:

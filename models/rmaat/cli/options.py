@@ -4,11 +4,13 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from astro_sim.errors import InputError
+
+MaybePath = TypeVar("MaybePath", Path, None)
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -59,12 +61,12 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
 
 def out_file(help: str) -> Any:
     """The option ``--out`` of a command that writes one file; what cannot be one is refused before the work begins."""
-    return typer.Option("--out", help=help, callback=_file_to_write)
+    return typer.Option("--out", help=help, callback=file_to_write)
 
 
 def out_folder(help: str) -> Any:
     """The option ``--out`` of a command that fills a folder."""
-    return typer.Option("--out", help=help, callback=_folder_to_write)
+    return typer.Option("--out", help=help, callback=folder_to_write)
 
 
 def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
@@ -74,7 +76,8 @@ def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
             raise InputError("--out", str(out), f"another path than what is read, {path}")
 
 
-def _file_to_write(path: Path | None) -> Path | None:
+def file_to_write(path: MaybePath) -> MaybePath:
+    """`path`, if a file can be written there; InputError says why not."""
     if path is not None:
         if path.exists() and not path.is_file():
             found = "folder" if path.is_dir() else "device"
@@ -83,7 +86,8 @@ def _file_to_write(path: Path | None) -> Path | None:
     return path
 
 
-def _folder_to_write(path: Path | None) -> Path | None:
+def folder_to_write(path: MaybePath) -> MaybePath:
+    """`path`, if a folder can be made there or written into; InputError says why not."""
     if path is not None:
         _refuse_unwritable(path.absolute(), path)
     return path

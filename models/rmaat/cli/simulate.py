@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astro_sim.errors import InputError
-from rmaat.cli.options import ConfigOption, SeedOption, out_file
+from rmaat.cli.options import ConfigOption, SeedOption, file_to_write, out_file
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -45,7 +45,7 @@ def simulate(
     from astro_sim.experiment import Experiment
     from astro_sim.macro_parameters import LatchingWarning
 
-    console, path = Console(soft_wrap=True, highlight=False), out or Path("runs") / f"{model}.nc"
+    console, path = Console(soft_wrap=True, highlight=False), out or file_to_write(Path("runs") / f"{model}.nc")
     if plot and path.suffix == ".png":
         raise InputError("--out", str(path), "another ending, as in run.nc: --plot writes the .png beside it")
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import out_folder
+from rmaat.cli.options import folder_to_write, out_folder
 
 
 def train(
@@ -59,4 +59,4 @@ def train(
     given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
     recipe = load_recipe(f"{task}-small" if config is None else config, given | dict(map(parse_change, changes or [])))
     name = f"{task}-masked" if recipe.objective == "masked" else task
-    run(recipe, bio, out or Path("runs") / name, resume=resume, overwrite=overwrite)
+    run(recipe, bio, out or folder_to_write(Path("runs") / name), resume=resume, overwrite=overwrite)

@@ -219,12 +219,14 @@ def read_tsv(path: str | Path) -> Sequences:
         raise InputError("ListOps file", str(path), "an existing TSV file")
     rows: list[NDArray[np.uint8]] = []
     labels: list[int] = []
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         header = file.readline().rstrip("\r\n").split("\t")
         if header != ["Source", "Target"]:
             raise InputError(f"{path}: row 1", "\t".join(header)[:80], "the header Source<TAB>Target")
         for number, line in enumerate(file, start=2):
-            columns = line.rstrip("\r\n").split("\t")
+            if not (row := line.rstrip("\r\n")):
+                continue  # editors and other people's scripts leave an empty last line
+            columns = row.split("\t")
             if len(columns) != 2:
                 raise InputError(f"{path}: row {number}", f"{len(columns)} columns", "2 tab-separated columns")
             try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import replacing
+from astro_sim.provenance import refuse_other_entries, replacing
 from rmaat.data import audio, image, listops, pathfinder, pathfinder_files, text
 from rmaat.data.sequences import Sequences
 from rmaat.data.sources import Download, fetch, unpacked
@@ -194,9 +194,11 @@ def prepare(
     Raises
     ------
     InputError
-        If the data are missing or damaged, or cannot be generated so; the cache is then not written.
+        If the data are missing or damaged, or cannot be generated so, or `out` holds other things; the cache is then
+        not written.
     """
     task, settings = find_task(name), settings or {}
+    refuse_other_entries(out, SPLITS)
     if path is None and task.generate:
         if source is not None:
             raise InputError("--source", source, "none for generated examples")

@@ -5,6 +5,7 @@ The id of a byte is the byte + 1, and 0 is padding, as in Long Range Arena.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -69,7 +70,9 @@ def read_pairs(path: Path) -> Sequences:
     rows, labels = [], []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            columns = line.rstrip(b"\r\n").split(b"\t")
+            if not (row := line.removeprefix(BOM_UTF8).rstrip(b"\r\n")):
+                continue  # an empty last line
+            columns = row.split(b"\t")
             if len(columns) != 5:
                 raise InputError(f"{path}: row {number}", f"{len(columns)} columns", "5 tab-separated columns")
             try:

@@ -90,6 +90,51 @@ def test_an_output_below_a_file_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize(
+    "command", [("simulate",), ("train", "--task", "text"), ("data", "prepare", "listops"), ("figures", "runs")]
+)
+def test_a_default_output_that_cannot_be_is_refused_too(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RMAAT_DATA", raising=False)
+    for name in ("runs", "data"):
+        Path(name).write_text("kept")
+    assert re.search("--out: got '(runs|data)/.* is no folder", refusal(capsys, *command))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"kept"}
+
+
+@pytest.mark.parametrize(
+    ("command", "holds"), [(("data", "prepare", "listops"), "."), (("deploy", "absent"), "deployment")]
+)
+def test_a_folder_of_other_things_is_refused_before_any_work(
+    command: tuple[str, ...], holds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / holds).mkdir(exist_ok=True)
+    (tmp_path / holds / "notes").write_text("kept")
+    assert "it holds 'notes'" in refusal(capsys, *command, "--out", tmp_path)
+    assert (tmp_path / holds / "notes").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("train", "--data", ""), "--data"), (("train", "--data="), "--data"), (("evaluate", ""), "evaluate")],
+)
+def test_nothing_is_not_the_current_folder(
+    arguments: tuple[str, ...], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, *arguments) == f"error: {named}: got '', expected a value that is not empty"
+
+
+def test_a_model_that_no_memory_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """10^10 channels want petabytes: the allocation fails at once, and takes nothing from anybody."""
+    sizes = [f"--set=data.{split}=40" for split in ("train", "validation", "test")]
+    line = refusal(
+        capsys, "train", *sizes, "--set=data.curriculum=[]", "--set=model.dim=10000000000", "--out", tmp_path
+    )
+    assert line.startswith("error: memory: ") and line.endswith("a smaller model, batch or length needs less")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--cycle-s", "nan"), "cycle_s: got nan, expected at least two recorded intervals, .* and at most"),

@@ -2,6 +2,7 @@
 
 import random
 import time
+from codecs import BOM_UTF8
 
 import numpy as np
 import pytest
@@ -168,6 +169,8 @@ def test_official_file_is_read(tmp_path):
     data = read_tsv(path)
     assert [decode(data[i]) for i in range(20)] == [text(tree) for tree in forest]
     assert data.labels.tolist() == [value(tree) for tree in forest]
+    path.write_bytes(BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")  # as Windows' editors save it
+    assert np.array_equal(read_tsv(path).tokens, data.tokens)
 
 
 @pytest.mark.parametrize(

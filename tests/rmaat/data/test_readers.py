@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def test_pairs_file(tmp_path):
     assert data.labels.tolist() == [1, 0] and data.parts == 2
     assert np.diff(data.offsets).tolist() == [13, 6, 1, 10_000]
     assert text.decode_bytes(data[0]) == 'first "quotedsecond'
+    path.write_bytes(BOM_UTF8 + path.read_bytes() + b"\n")
+    assert np.array_equal(text.read_pairs(path).tokens, data.tokens)
 
 
 @pytest.mark.parametrize(
