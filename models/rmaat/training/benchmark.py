@@ -93,7 +93,9 @@ class Cell:
 def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path, workers: int = 1) -> None:
     """Run the cells that have no result yet, each in a process of its own, whose peak memory is thus its own.
 
-    Broken-off cells are continued from their newest state.
+    Broken-off cells are continued from their newest state. Cells that run at the same time share the threads that
+    one would have: those of PyTorch wait for each other in loops that keep a core, and more of them than cores hold
+    each other up.
 
     Parameters
     ----------
@@ -111,7 +113,7 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     """
     collect(out)  # what is there must be whole
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
-    todo = [(cell, recipe, out) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
+    todo = [(cell, recipe, out, workers) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])
     pool = ProcessPoolExecutor(workers, processes, max_tasks_per_child=1)
@@ -184,9 +186,12 @@ def _with_defaults(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"model": RMAATConfig(**recipe.model).model_dump(mode="json")})
 
 
-def _run(cell: Cell, recipe: Recipe, out: Path) -> None:
+def _run(cell: Cell, recipe: Recipe, out: Path, workers: int) -> None:
+    import torch
+
     from rmaat.training.run import train
 
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     if _is_done(cell.folder(out), recipe):  # by another table's process, meanwhile

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.cli.bench import app
+from rmaat.training import benchmark
 from rmaat.training.benchmark import ABLATIONS, Cell, _model
 
 FEW = {
@@ -128,6 +130,20 @@ def test_ctrl_c_or_kill_ends_the_whole_table(send, number, before, tmp_path):
 
 
 SETTINGS = "rmaat:segment_length=64;retention=random;optimisation.clip=2.0"
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 8), (3, 2), (16, 1)])
+def test_cells_at_the_same_time_share_the_threads(workers, threads, tmp_path, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr("rmaat.training.run.train", lambda *_, **__: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(benchmark, "_end_with", lambda _: None)
+    cell = Cell("listops", "rmaat", 0)
+    try:
+        torch.set_num_threads(8)
+        benchmark._run(cell, cell.recipe("small", {}), tmp_path, workers)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads]
 
 
 def test_a_cell_with_settings_of_its_own(tmp_path):
