@@ -37,7 +37,8 @@ def lra(
 ) -> None:
     """Train every model on every task; started again, it goes on where it was."""
     from rmaat.data.tasks import find_task
-    from rmaat.training.benchmark import collect, grid, run_cells, write_tables
+    from rmaat.training.benchmark import grid, run_cells
+    from rmaat.training.benchmark_table import collect, write_tables
     from rmaat.training.recipe import parse_change
 
     for task in tasks.split(","):

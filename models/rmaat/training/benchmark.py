@@ -1,10 +1,8 @@
-"""Tasks x models x seeds: one run a cell, restartable, and one table of them all."""
+"""Tasks x models x seeds: one run a cell, several at the same time, restartable."""
 
 from __future__ import annotations
 
-import csv
 import signal
-from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,17 +11,14 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote, unquote
 
-import numpy as np
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
-from astro_sim.errors import InputError, refusal
-from astro_sim.provenance import replacing
+from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
+from rmaat.training.benchmark_table import collect, folder_name, read_result
 from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -37,7 +32,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "streaming": {"streaming": True},
     "no-memory": {"memory_tokens": 0},
 }
-COLUMNS = ("task", "model", "accuracy", "std", "seeds", "parameters", "tokens_per_s", "peak_memory_mib", "minutes")
 
 
 @dataclass(frozen=True)
@@ -58,9 +52,8 @@ class Cell:
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Where the run lies; `collect` reads the model from the folder's name."""
-        name = quote(self.model.replace(":", ",", 1).replace(";", ","), safe="=,")
-        return out / self.task / name / f"seed-{self.seed}"
+        """Where the run lies."""
+        return out / self.task / folder_name(self.model) / f"seed-{self.seed}"
 
     def recipe(self, config: str, changes: dict[str, Any]) -> Recipe:
         """The recipe ``<task>-<config>`` with what all cells share and what this one sets.
@@ -146,39 +139,9 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
     path = folder / "result.json"
     if not path.is_file():
         return False
-    if _with_defaults(_read(path).recipe) != _with_defaults(recipe):
+    if _with_defaults(read_result(path).recipe) != _with_defaults(recipe):
         raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
     return True
-
-
-class TestScore(BaseModel):
-    """The score of a run."""
-
-    accuracy: float = Field(ge=0, le=1)
-
-
-class Result(BaseModel):
-    """What the table takes from a cell's ``result.json``; a cell of floors has no model."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    recipe: Recipe
-    floors: dict[str, float]
-    test: TestScore | None = None
-    parameters: int = 0
-    tokens_per_s: float = 0.0
-    peak_memory_mib: float = 0.0
-    seconds: float = 0.0
-
-
-def _read(path: Path) -> Result:
-    """A cell's result.json, which a person may have damaged."""
-    try:
-        return Result.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        fault = refusal(error, Result)
-        allowed = f"a whole result of a run ({fault}); remove it to run the cell again"
-        raise InputError("--out", str(path), allowed) from None
 
 
 def _with_defaults(recipe: Recipe) -> Recipe:
@@ -204,83 +167,6 @@ def _end_with(table: Any) -> None:
     """Interrupt this cell when the process of its table is gone, killed perhaps: it goes on with the next table."""
     table.join()
     signal.raise_signal(signal.SIGINT)
-
-
-def collect(out: Path) -> list[dict[str, Any]]:
-    """One row a task and model over its finished seeds, the trivial models of each task below them."""
-    found: dict[tuple[str, str], list[Result]] = {}
-    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
-    for path in sorted(out.glob("*/*/seed-*/result.json")):
-        result = _read(path)
-        task, model = path.parts[-4], _model(path.parts[-3])
-        for name, value in result.floors.items():
-            floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
-        if result.test is not None:
-            found.setdefault((task, model), []).append(result)
-    rows = [_row(task, model, results) for (task, model), results in found.items()]
-    for task, known in floors.items():
-        for name, values in known.items():
-            rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
-    return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
-
-
-def _model(folder: str) -> str:
-    """The cell's model, from its folder's name."""
-    name, *settings = map(unquote, folder.split(","))
-    return f"{name}:{';'.join(settings)}" if settings else name
-
-
-def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:
-    return {
-        "task": task,
-        "model": model,
-        **_spread([result.test.accuracy for result in results if result.test]),
-        "parameters": results[0].parameters,
-        "tokens_per_s": np.mean([result.tokens_per_s for result in results]),
-        "peak_memory_mib": max(result.peak_memory_mib for result in results),
-        "minutes": np.mean([result.seconds for result in results]) / 60,
-    }
-
-
-def _spread(accuracies: list[float]) -> dict[str, Any]:
-    std = np.std(accuracies, ddof=1) if len(accuracies) > 1 else float("nan")
-    return {"accuracy": np.mean(accuracies), "std": std, "seeds": len(accuracies)}
-
-
-def write_tables(rows: list[dict[str, Any]], out: Path) -> list[Path]:
-    """Write ``table.md``, ``table.csv`` and ``table.tex``."""
-    titles = ("task", "model", "accuracy (%)", "seeds", "parameters", "tokens/s", "peak MiB", "minutes")
-    body = [_cells(row) for row in rows]
-    markdown = [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
-    latex = [r"\begin{tabular}{ll" + "r" * 6 + "}", r"\toprule", _latex(titles), r"\midrule"]
-    latex += [*map(_latex, body), r"\bottomrule", r"\end{tabular}"]
-    paths = [out / f"table.{kind}" for kind in ("md", "tex", "csv")]
-    for path, lines in zip(paths, (markdown, latex), strict=False):
-        with replacing(path) as room:
-            room.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with replacing(paths[2]) as room, room.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    return paths
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    spread = "" if np.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
-    cells = [row["task"], row["model"], f"{100 * row['accuracy']:.1f}{spread}", str(row["seeds"])]
-    if "parameters" not in row:
-        return [*cells, "", "", "", ""]
-    numbers = (row["parameters"], row["tokens_per_s"], row["peak_memory_mib"])
-    return [*cells, *(f"{number:,.0f}" for number in numbers), f"{row['minutes']:.1f}"]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _latex(cells: Iterable[str]) -> str:
-    escaped = (cell.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") for cell in cells)
-    return " & ".join(escaped) + r" \\"
 
 
 def grid(tasks: str, models: str, seeds: int) -> list[Cell]:

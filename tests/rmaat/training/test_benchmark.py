@@ -23,7 +23,8 @@ from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.cli.bench import app
 from rmaat.training import benchmark
-from rmaat.training.benchmark import ABLATIONS, Cell, _model
+from rmaat.training.benchmark import ABLATIONS, Cell
+from rmaat.training.benchmark_table import model_name
 
 FEW = {
     "data.train": 8,
@@ -178,7 +179,7 @@ ENTRIES = st.lists(st.text(st.characters(exclude_characters=",;:", exclude_categ
 def test_a_model_is_read_back_from_a_safe_folder_name(name, settings):
     model = f"{name}:{';'.join(settings)}" if settings else name
     folder = Cell("listops", model, 0).folder(Path("out")).relative_to(Path("out") / "listops").parts[0]
-    assert re.fullmatch(r"[\w.,=%~-]+", folder, re.ASCII) and _model(folder) == model
+    assert re.fullmatch(r"[\w.,=%~-]+", folder, re.ASCII) and model_name(folder) == model
 
 
 def test_a_start_may_be_a_setting():

@@ -1,0 +1,147 @@
+"""The table of tasks x models x seeds: what the cells' results say, as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from astro_sim.errors import InputError, refusal
+from astro_sim.provenance import replacing
+from rmaat.training.recipe import Recipe
+
+COLUMNS = ("task", "model", "accuracy", "std", "seeds", "parameters", "tokens_per_s", "peak_memory_mib", "minutes")
+
+
+class TestScore(BaseModel):
+    """The score of a run."""
+
+    accuracy: float = Field(ge=0, le=1)
+
+
+class Result(BaseModel):
+    """What the table takes from a cell's ``result.json``; a cell of floors has no model."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    recipe: Recipe
+    floors: dict[str, float]
+    test: TestScore | None = None
+    parameters: int = 0
+    tokens_per_s: float = 0.0
+    peak_memory_mib: float = 0.0
+    seconds: float = 0.0
+
+
+def read_result(path: Path) -> Result:
+    """A cell's ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If a person has damaged it.
+    """
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = refusal(error, Result)
+        allowed = f"a whole result of a run ({fault}); remove it to run the cell again"
+        raise InputError("--out", str(path), allowed) from None
+
+
+def folder_name(model: str) -> str:
+    """A safe name for a model's folder, from which `model_name` reads it back."""
+    return quote(model.replace(":", ",", 1).replace(";", ","), safe="=,")
+
+
+def model_name(folder: str) -> str:
+    """The model of a folder that `folder_name` named."""
+    name, *settings = map(unquote, folder.split(","))
+    return f"{name}:{';'.join(settings)}" if settings else name
+
+
+def collect(out: Path) -> list[dict[str, Any]]:
+    """One row a task and model over its finished seeds, and one a trivial model; in each task the best first.
+
+    Parameters
+    ----------
+    out : path
+        Folder of ``<task>/<model>/seed-<seed>/result.json``.
+
+    Raises
+    ------
+    InputError
+        If a result is damaged.
+    """
+    found: dict[tuple[str, str], list[Result]] = {}
+    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
+    for path in sorted(out.glob("*/*/seed-*/result.json")):
+        result = read_result(path)
+        task, model = path.parts[-4], model_name(path.parts[-3])
+        for name, value in result.floors.items():
+            floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
+        if result.test is not None:
+            found.setdefault((task, model), []).append(result)
+    rows = [_row(task, model, results) for (task, model), results in found.items()]
+    for task, known in floors.items():
+        for name, values in known.items():
+            rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
+    return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
+
+
+def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:
+    return {
+        "task": task,
+        "model": model,
+        **_spread([result.test.accuracy for result in results if result.test]),
+        "parameters": results[0].parameters,
+        "tokens_per_s": np.mean([result.tokens_per_s for result in results]),
+        "peak_memory_mib": max(result.peak_memory_mib for result in results),
+        "minutes": np.mean([result.seconds for result in results]) / 60,
+    }
+
+
+def _spread(accuracies: list[float]) -> dict[str, Any]:
+    std = np.std(accuracies, ddof=1) if len(accuracies) > 1 else float("nan")
+    return {"accuracy": np.mean(accuracies), "std": std, "seeds": len(accuracies)}
+
+
+def write_tables(rows: list[dict[str, Any]], out: Path) -> list[Path]:
+    """Write ``table.md``, ``table.csv`` and ``table.tex``."""
+    titles = ("task", "model", "accuracy (%)", "seeds", "parameters", "tokens/s", "peak MiB", "minutes")
+    body = [_cells(row) for row in rows]
+    markdown = [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
+    latex = [r"\begin{tabular}{ll" + "r" * 6 + "}", r"\toprule", _latex(titles), r"\midrule"]
+    latex += [*map(_latex, body), r"\bottomrule", r"\end{tabular}"]
+    paths = [out / f"table.{kind}" for kind in ("md", "tex", "csv")]
+    for path, lines in zip(paths, (markdown, latex), strict=False):
+        with replacing(path) as room:
+            room.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with replacing(paths[2]) as room, room.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return paths
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    spread = "" if np.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
+    cells = [row["task"], row["model"], f"{100 * row['accuracy']:.1f}{spread}", str(row["seeds"])]
+    if "parameters" not in row:
+        return [*cells, "", "", "", ""]
+    numbers = (row["parameters"], row["tokens_per_s"], row["peak_memory_mib"])
+    return [*cells, *(f"{number:,.0f}" for number in numbers), f"{row['minutes']:.1f}"]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _latex(cells: Iterable[str]) -> str:
+    escaped = (cell.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") for cell in cells)
+    return " & ".join(escaped) + r" \\"
