@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+LONGEST_VALUE = 200  # characters of a value that are repeated: a file may have been given for it
+
 
 class InputError(ValueError):
     """Input that cannot be used; its message is one line that names the field, the value and what is allowed.
@@ -26,7 +28,8 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
-        super().__init__(f"{field}: got {value!r}, expected {allowed}")
+        given = repr(value) if len(repr(value)) <= LONGEST_VALUE else f"{repr(value)[:LONGEST_VALUE]}..."
+        super().__init__(f"{field}: got {given}, expected {allowed}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.allowed)

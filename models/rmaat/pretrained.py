@@ -72,11 +72,16 @@ def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], where: str) -> None:
-    """InputError unless there is a finite tensor of each shape `wanted`, and no other; the first fault is named."""
+    """InputError unless there is a tensor of each shape `wanted`, and no other, of finite floats; a fault is named.
+
+    One of no dimensions may be a whole number: a counter.
+    """
     for name in sorted(wanted.keys() | tensors.keys()):
         given = tuple(tensors[name].shape) if name in tensors else "nothing"
         if given != wanted.get(name):
             raise InputError(f"{where}: {name}", given, f"shape {wanted.get(name, 'none')}")
+        if given and not tensors[name].is_floating_point():
+            raise InputError(f"{where}: {name}", str(tensors[name].dtype), "floats")
         if not tensors[name].isfinite().all():
             raise InputError(f"{where}: {name}", "values that are not finite", "finite ones")
 
@@ -90,7 +95,10 @@ def read_config(folder: Path) -> RMAATConfig:
         raise InputError("checkpoint", str(path), f"a JSON file ({error})") from None
     if not isinstance(fields, dict):
         raise InputError("checkpoint", str(path), "a JSON object")
-    return RMAATConfig(**fields)
+    try:
+        return RMAATConfig(**fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error.field}", error.value, error.allowed) from None
 
 
 def _local(name: str, hub: dict[str, Any]) -> Path:

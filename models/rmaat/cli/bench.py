@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rmaat.cli.options import out_folder
+from rmaat.cli.options import out_folder, refuse_foreign
 
 app = typer.Typer(help="Models side by side, in one table.", no_args_is_help=True)
 
@@ -38,9 +38,10 @@ def lra(
     """Train every model on every task; started again, it goes on where it was."""
     from rmaat.data.tasks import find_task
     from rmaat.training.benchmark import grid, run_cells
-    from rmaat.training.benchmark_table import collect, write_tables
+    from rmaat.training.benchmark_table import TABLES, collect, write_tables
     from rmaat.training.recipe import parse_change
 
+    refuse_foreign(out, TABLES, "*/*/seed-*")
     for task in tasks.split(","):
         find_task(task, "--tasks")
     shared = {} if steps is None else {"optimisation.steps": steps}

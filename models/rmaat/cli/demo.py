@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from astro_sim.provenance import versions, write_json
-from rmaat.cli.options import SeedOption, out_folder
+from rmaat.cli.options import SeedOption, out_folder, refuse_foreign
 
+ARTEFACTS = ("macro.nc", "bio.toml", "train", "deploy", "backprop_memory.json", "report.html")
 MEMORY_SEGMENTS = [1, 2, 4, 8, 16, 32]
 MEMORY_BATCH = 4
 
@@ -24,6 +25,7 @@ def demo(
     """Simulate, fit, train, deploy and report on one seed; the report opens offline in a browser."""
     from astro_sim import save_recording, simulate_macro
     from rmaat.report.run_report import write_report
+    from rmaat.training.folder import held
     from rmaat.training.recipe import load_recipe
     from rmaat.training.run import train
     from rmaat_bridge import BioParameters
@@ -31,24 +33,27 @@ def demo(
     from rmaat_lava.trial import deploy_run
 
     recipe, target = load_recipe(config, {"seed": seed}), choose_target(target)
-    out.mkdir(parents=True, exist_ok=True)
+    refuse_foreign(out, ARTEFACTS, "demo.json")
+    about = {"seed": seed, "config": config, "versions": versions()}
     seconds: dict[str, float] = {}
-    with _stage("simulate", "3 x 3 neurons, six STP cycles of 45 s (Brian2)", seconds):
-        save_recording(simulate_macro(seed=seed), out / "macro.nc")
-    with _stage("fit", "retention, astrocytic kernel, exponent (SciPy)", seconds):
-        BioParameters.from_recordings(out / "macro.nc", seed=seed).save(out / "bio.toml")
-    with _stage("train", "RMAAT on ListOps with AMRB (PyTorch)", seconds):
-        train(recipe, out / "bio.toml", out / "train", overwrite=True)
-    with _stage("deploy", f"integers on target {target}", seconds):
-        found = deploy_run(out / "train", out / "deploy", target=target, seed=seed)
-        equal = "equal to" if found["equal_to_numpy"] else "DIFFERENT from"
-        typer.echo(f"   integers {equal} those of NumPy on {found['sequences_on_target']} unseen sequences;")
-        typer.echo(f"   float and integer predictions agree on {found['predictions_agree']:.1%}")
-    with _stage("measure", "memory of AMRB against BPTT", seconds):
-        measured = _backprop_memory(out / "train" / "checkpoint", seed)
-    write_json(out / "backprop_memory.json", measured)
-    write_json(out / "demo.json", {"seed": seed, "config": config, "seconds": seconds, "versions": versions()})
-    path = write_report(out)
+    with held(out):
+        write_json(out / "demo.json", about)
+        with _stage("simulate", "3 x 3 neurons, six STP cycles of 45 s (Brian2)", seconds):
+            save_recording(simulate_macro(seed=seed), out / "macro.nc")
+        with _stage("fit", "retention, astrocytic kernel, exponent (SciPy)", seconds):
+            BioParameters.from_recordings(out / "macro.nc", seed=seed).save(out / "bio.toml")
+        with _stage("train", "RMAAT on ListOps with AMRB (PyTorch)", seconds):
+            train(recipe, out / "bio.toml", out / "train", overwrite=True)
+        with _stage("deploy", f"integers on target {target}", seconds):
+            found = deploy_run(out / "train", out / "deploy", target=target, seed=seed)
+            equal = "equal to" if found["equal_to_numpy"] else "DIFFERENT from"
+            typer.echo(f"   integers {equal} those of NumPy on {found['sequences_on_target']} unseen sequences;")
+            typer.echo(f"   float and integer predictions agree on {found['predictions_agree']:.1%}")
+        with _stage("measure", "memory of AMRB against BPTT", seconds):
+            measured = _backprop_memory(out / "train" / "checkpoint", seed)
+        write_json(out / "backprop_memory.json", measured)
+        write_json(out / "demo.json", about | {"seconds": seconds})
+        path = write_report(out)
     typer.echo(f"\n{sum(seconds.values()):.0f} s; open {path}")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_folder
+from rmaat.cli.options import ConfigOption, SeedOption, out_folder, refuse_foreign, refuse_to_replace
 
 
 def deploy(
@@ -30,10 +30,13 @@ def deploy(
     """Quantise a trained classifier and show that its integers are the same on every target."""
     from rich.console import Console
 
+    from rmaat.training.models import checkpoint_folder
     from rmaat_lava import Deployment, WeightFormat
     from rmaat_lava.report import resource_tables
     from rmaat_lava.trial import deploy_run
 
+    refuse_to_replace([checkpoint_folder(checkpoint), config], out)
+    refuse_foreign(out, ("deployment", "outputs.npz", "report.html"), "agreement.json")
     console = Console(soft_wrap=True, highlight=False)
     with console.status("quantising and running unseen sequences"):
         found = deploy_run(

@@ -25,6 +25,7 @@ def evaluate(
     from rmaat.training.run import score_checkpoint
 
     if out is not None:
-        of_the_run = (checkpoint / name for name in (*REPLACED, "run.json"))
-        refuse_to_replace((checkpoint_folder(checkpoint), *of_the_run, data), out)
+        inside = checkpoint_folder(checkpoint)
+        of_the_run = (run / name for run in {checkpoint, inside.parent} for name in (*REPLACED, "run.json"))
+        refuse_to_replace((inside, *of_the_run, data), out)
     score_checkpoint(checkpoint, data, source, split, batch_size, seed, out)

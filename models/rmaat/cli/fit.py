@@ -41,7 +41,7 @@ def fit(
         sections = BioParameters.load(check).check_source(recording)
         console.print(f"{check}: {', '.join(sections)} fitted to {recording}")
         return
-    refuse_to_replace((recording, attention, presynaptic), out)
+    refuse_to_replace((recording, attention, presynaptic, config), out)
     with console.status("fitting"):
         bio = BioParameters.from_recordings(recording, attention, presynaptic, seed, cycle_s, activity_range)
     bio.save(out)

@@ -49,7 +49,7 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("--config", str(path), "an existing TOML file")
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("--config", str(path), f"a TOML file ({error})") from None
     entries = {key.replace("-", "_"): value for key, value in entries.items()}
@@ -67,6 +67,13 @@ def out_file(help: str) -> Any:
 def out_folder(help: str) -> Any:
     """The option ``--out`` of a command that fills a folder."""
     return typer.Option("--out", help=help, callback=folder_to_write)
+
+
+def refuse_foreign(out: Path, names: Iterable[str], mark: str) -> None:
+    """InputError if there is anything of these `names` in `out`, but no `mark`: it is not this command's."""
+    found = [name for name in names if (out / name).exists()]
+    if found and not any(out.glob(mark)):
+        raise InputError("--out", str(out), f"a folder without {found[0]}, which this command would replace")
 
 
 def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astro_sim.errors import InputError
-from rmaat.cli.options import ConfigOption, SeedOption, file_to_write, out_file
+from rmaat.cli.options import ConfigOption, SeedOption, file_to_write, out_file, refuse_to_replace
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -46,6 +46,7 @@ def simulate(
     from astro_sim.macro_parameters import LatchingWarning
 
     console, path = Console(soft_wrap=True, highlight=False), out or file_to_write(Path("runs") / f"{model}.nc")
+    refuse_to_replace([config], path)
     if plot and path.suffix == ".png":
         raise InputError("--out", str(path), "another ending, as in run.nc: --plot writes the .png beside it")
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)

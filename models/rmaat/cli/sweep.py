@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_file
+from rmaat.cli.options import ConfigOption, SeedOption, out_file, refuse_to_replace
 from rmaat.cli.simulate import parse_settings
 
 
@@ -40,6 +40,7 @@ def sweep(
     from astro_sim.experiment import Experiment
     from astro_sim.sweep import Sweep
 
+    refuse_to_replace([config], out)
     base = Experiment(model, preset, parse_settings(settings or []), backend, seed)
     varied = parse_settings(over or [])
     runs = Sweep.grid(base, varied) if samples is None else Sweep.latin_hypercube(base, varied, samples)

@@ -9,7 +9,9 @@ from rmaat.cli.options import folder_to_write, out_folder
 
 
 def train(
-    task: Annotated[str, typer.Option("--task", help="What to learn; listops, …")] = "listops",
+    task: Annotated[
+        str | None, typer.Option("--task", help="What to learn: listops, text, …; else what --config says, or listops.")
+    ] = None,
     bio: Annotated[
         Path | None,
         typer.Option("--bio", help="Bio-parameters (TOML) of `rmaat fit`; else the packaged ones."),
@@ -45,8 +47,10 @@ def train(
     from rmaat.training.recipe import load_recipe, parse_change
     from rmaat.training.run import train as run
 
-    find_task(task)
+    if task is not None:
+        find_task(task)
     flags = {
+        "task": task,
         "seed": seed,
         "kind": model,
         "objective": objective,
@@ -56,7 +60,9 @@ def train(
         "optimisation.steps": steps,
         "optimisation.minutes": minutes,
     }
-    given = {"task": task} | {name: value for name, value in flags.items() if value is not None}
-    recipe = load_recipe(f"{task}-small" if config is None else config, given | dict(map(parse_change, changes or [])))
-    name = f"{task}-masked" if recipe.objective == "masked" else task
+    given = {name: value for name, value in flags.items() if value is not None}
+    source = config or f"{task or 'listops'}-small"
+    recipe = load_recipe(source, given | dict(map(parse_change, changes or [])))
+    find_task(recipe.task, f"{source}: task")
+    name = f"{recipe.task}-masked" if recipe.objective == "masked" else recipe.task
     run(recipe, bio, out or folder_to_write(Path("runs") / name), resume=resume, overwrite=overwrite)

@@ -148,7 +148,8 @@ class Sequences:
         Raises
         ------
         InputError
-            If the folder is missing, its arrays do not fit together or a label is none of the classes.
+            If the folder is missing, its arrays do not fit together, a label is none of the classes or an id none of
+            the vocabulary.
         """
         folder = Path(folder)
         wanted = "a folder of tokens.npy, offsets.npy, labels.npy and about.json"
@@ -158,12 +159,21 @@ class Sequences:
             data = cls(**arrays, **about)
         except (OSError, ValueError, TypeError) as error:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None
-        if len(data.offsets) != len(data) * data.parts + 1 or int(data.offsets[-1]) != len(data.tokens):
+        for name in ("vocab_size", "num_labels", "parts"):
+            if type(value := getattr(data, name)) is not int or value < 1:
+                raise InputError(f"{folder / 'about.json'}: {name}", value, "a whole number from 1")
+        for name, array in arrays.items():
+            if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
+                raise InputError("data folder", str(folder / f"{name}.npy"), "a row of whole numbers")
+        fits = len(data.offsets) == len(data) * data.parts + 1 and data.offsets[-1] == len(data.tokens)
+        if not fits or data.offsets[0] != 0 or (np.diff(data.offsets) < 1).any():
             raise InputError("data folder", str(folder), f"{wanted} that fit together")
-        if data.labels.dtype.kind not in "iu" or not np.isin(data.labels, np.arange(data.num_labels)).all():
-            raise InputError(
-                "data folder", str(folder / "labels.npy"), f"whole numbers from 0 to {data.num_labels - 1}"
-            )
+        if data.labels.min() < 0 or data.labels.max() >= data.num_labels:
+            allowed = f"whole numbers from 0 to {data.num_labels - 1}"
+            raise InputError("data folder", str(folder / "labels.npy"), allowed)
+        if data.tokens.min() < 1 or data.tokens.max() >= data.vocab_size:
+            allowed = f"ids from 1 to {data.vocab_size - 1}"
+            raise InputError("data folder", str(folder / "tokens.npy"), allowed)
         return data
 
 

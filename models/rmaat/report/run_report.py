@@ -246,10 +246,15 @@ class Entries(dict[str, Any]):
         raise InputError("run", str(self.path), f"what `rmaat demo` writes there, {name} included")
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number that a run writes")
+
+
 def read_json(path: Path) -> Entries:
     """A JSON artefact of the run."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(Entries, path))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=partial(Entries, path), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
         raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
     if not isinstance(content, Entries):

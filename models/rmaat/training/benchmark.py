@@ -18,7 +18,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
-from rmaat.training.benchmark_table import collect, folder_name, read_result
+from rmaat.training.benchmark_table import collect, folder_name, read_result, with_defaults
 from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -63,7 +63,7 @@ class Cell:
         InputError
             If the model is unknown, or an entry is unknown, out of bounds or what makes the cell what it is.
         """
-        name, _, settings = self.model.partition(":")
+        name, colon, settings = self.model.partition(":")
         if name not in (known := (*BASELINES, *ABLATIONS, "floor")):
             raise InputError("--models", name, f"one of {', '.join(known)}")
         for field, option in (("task", "--tasks"), ("kind", "--models"), ("seed", "--seeds")):
@@ -74,7 +74,7 @@ class Cell:
         if BASELINES.get(name, {}).get("memory_tokens") == 0:
             own.add("segment_length")  # holds the whole sequence
         entries = changes | {f"model.{field}": value for field, value in ablation.items()}
-        for text in settings.split(";") if settings else ():
+        for text in settings.split(";") if colon else ():
             field, value = parse_change(text.removeprefix("model."), "--models")
             if field in own:
                 raise InputError("--models", self.model, f"another field: {field} makes {name} what it is")
@@ -139,14 +139,9 @@ def _is_done(folder: Path, recipe: Recipe) -> bool:
     path = folder / "result.json"
     if not path.is_file():
         return False
-    if _with_defaults(read_result(path).recipe) != _with_defaults(recipe):
+    if read_result(path).recipe != with_defaults(recipe):
         raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
     return True
-
-
-def _with_defaults(recipe: Recipe) -> Recipe:
-    """The recipe with every setting of the model: one that is left out is one at its default."""
-    return recipe.model_copy(update={"model": RMAATConfig(**recipe.model).model_dump(mode="json")})
 
 
 def _run(cell: Cell, recipe: Recipe, out: Path, workers: int) -> None:

@@ -13,9 +13,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError, refusal
 from astro_sim.provenance import replacing
+from rmaat.config import RMAATConfig
 from rmaat.training.recipe import Recipe
 
-COLUMNS = ("task", "model", "accuracy", "std", "seeds", "parameters", "tokens_per_s", "peak_memory_mib", "minutes")
+TABLES = ("table.md", "table.tex", "table.csv")
+COLUMNS = (
+    "task",
+    "model",
+    "accuracy",
+    "std",
+    "seeds",
+    "steps",
+    "parameters",
+    "tokens_per_s",
+    "peak_memory_mib",
+    "minutes",
+)
+
+ESCAPED = str.maketrans(
+    {sign: f"\\{sign}" for sign in "%_&#${}"}
+    | {"±": r"$\pm$", "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+)
 
 
 class TestScore(BaseModel):
@@ -39,7 +57,7 @@ class Result(BaseModel):
 
 
 def read_result(path: Path) -> Result:
-    """A cell's ``result.json``.
+    """A cell's ``result.json``, its recipe with every setting of the model written out.
 
     Raises
     ------
@@ -47,11 +65,17 @@ def read_result(path: Path) -> Result:
         If a person has damaged it.
     """
     try:
-        return Result.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        fault = refusal(error, Result)
+        result = Result.model_validate_json(path.read_bytes())
+        return result.model_copy(update={"recipe": with_defaults(result.recipe)})
+    except (ValidationError, InputError) as error:
+        fault = refusal(error, Result) if isinstance(error, ValidationError) else error
         allowed = f"a whole result of a run ({fault}); remove it to run the cell again"
         raise InputError("--out", str(path), allowed) from None
+
+
+def with_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with every setting of the model: one that is left out is one at its default."""
+    return recipe.model_copy(update={"model": RMAATConfig(**recipe.model).model_dump(mode="json")})
 
 
 def folder_name(model: str) -> str:
@@ -76,7 +100,7 @@ def collect(out: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If a result is damaged.
+        If a result is damaged, or the seeds of a model were not run by one recipe.
     """
     found: dict[tuple[str, str], list[Result]] = {}
     floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
@@ -87,6 +111,8 @@ def collect(out: Path) -> list[dict[str, Any]]:
             floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
         if result.test is not None:
             found.setdefault((task, model), []).append(result)
+            if len({r.recipe.model_copy(update={"seed": 0}).model_dump_json() for r in found[task, model]}) > 1:
+                raise InputError("--out", str(path.parents[1]), "a folder whose seeds were run by one recipe")
     rows = [_row(task, model, results) for (task, model), results in found.items()]
     for task, known in floors.items():
         for name, values in known.items():
@@ -99,6 +125,7 @@ def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:
         "task": task,
         "model": model,
         **_spread([result.test.accuracy for result in results if result.test]),
+        "steps": results[0].recipe.optimisation.steps,
         "parameters": results[0].parameters,
         "tokens_per_s": np.mean([result.tokens_per_s for result in results]),
         "peak_memory_mib": max(result.peak_memory_mib for result in results),
@@ -113,12 +140,12 @@ def _spread(accuracies: list[float]) -> dict[str, Any]:
 
 def write_tables(rows: list[dict[str, Any]], out: Path) -> list[Path]:
     """Write ``table.md``, ``table.csv`` and ``table.tex``."""
-    titles = ("task", "model", "accuracy (%)", "seeds", "parameters", "tokens/s", "peak MiB", "minutes")
+    titles = ("task", "model", "accuracy (%)", "seeds", "steps", "parameters", "tokens/s", "peak MiB", "minutes")
     body = [_cells(row) for row in rows]
     markdown = [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
-    latex = [r"\begin{tabular}{ll" + "r" * 6 + "}", r"\toprule", _latex(titles), r"\midrule"]
+    latex = [r"\begin{tabular}{ll" + "r" * 7 + "}", r"\toprule", _latex(titles), r"\midrule"]
     latex += [*map(_latex, body), r"\bottomrule", r"\end{tabular}"]
-    paths = [out / f"table.{kind}" for kind in ("md", "tex", "csv")]
+    paths = [out / name for name in TABLES]
     for path, lines in zip(paths, (markdown, latex), strict=False):
         with replacing(path) as room:
             room.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -133,8 +160,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     spread = "" if np.isnan(row["std"]) else f" ± {100 * row['std']:.1f}"
     cells = [row["task"], row["model"], f"{100 * row['accuracy']:.1f}{spread}", str(row["seeds"])]
     if "parameters" not in row:
-        return [*cells, "", "", "", ""]
-    numbers = (row["parameters"], row["tokens_per_s"], row["peak_memory_mib"])
+        return [*cells, "", "", "", "", ""]
+    numbers = (row["steps"], row["parameters"], row["tokens_per_s"], row["peak_memory_mib"])
     return [*cells, *(f"{number:,.0f}" for number in numbers), f"{row['minutes']:.1f}"]
 
 
@@ -143,5 +170,4 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _latex(cells: Iterable[str]) -> str:
-    escaped = (cell.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$") for cell in cells)
-    return " & ".join(escaped) + r" \\"
+    return " & ".join(cell.translate(ESCAPED) for cell in cells) + r" \\"

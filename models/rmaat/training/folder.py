@@ -39,9 +39,10 @@ def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     """Leave in `out` only what this run continues from, and note what it is."""
     noted = out / "run.json"
     holds_a_run = noted.is_file() or (out / "result.json").is_file()
-    if resume and holds_a_run and _read(noted) != about:
+    if resume and holds_a_run and (before := _read(noted)) != about:
         allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
-        raise InputError("--resume", str(out), allowed)
+        why = f"{noted.name} cannot be read" if before is None else _first_difference(before, about)
+        raise InputError("--resume", str(out), f"{allowed} ({why})")
     if not resume or not noted.is_file():
         for name in REPLACED:
             if (out / name).is_dir():
@@ -57,6 +58,14 @@ def _read(noted: Path) -> Any:
         return json.loads(noted.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _first_difference(there: Any, here: Any, *path: str) -> str:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in here | there:
+            if there.get(key) != here.get(key):
+                return _first_difference(there.get(key), here.get(key), *path, key)
+    return f"{'.'.join(path)} is {there!r} there and {here!r} here"
 
 
 @contextmanager

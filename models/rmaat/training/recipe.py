@@ -27,7 +27,7 @@ class Stage(_Section):
     `contour_length` dashes.
     """
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10**7)  # each has an entry in the plan of batches
     batch_size: int = Field(ge=1)
     rate: float = Field(1.0, gt=0)
     min_length: int | None = Field(None, ge=0)
@@ -49,9 +49,9 @@ class DataRecipe(_Section):
 
     source: str | None = None
     folder: str | None = None
-    train: int = Field(96_000, ge=1)
-    validation: int = Field(2_000, ge=1)
-    test: int = Field(2_000, ge=1)
+    train: int = Field(96_000, ge=1, le=10**7)  # of ten million expressions the tokens take 10 GB
+    validation: int = Field(2_000, ge=1, le=10**7)
+    test: int = Field(2_000, ge=1, le=10**7)
     max_length: int | None = Field(None, ge=1)
     curriculum: tuple[Stage, ...] = ()
     rehearsal: float = Field(0.0, ge=0, lt=1)
@@ -117,7 +117,8 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     Raises
     ------
     InputError
-        If the file is missing, is not TOML, or a value is unknown, out of its bounds or set in what is no table.
+        If the file is missing, is not TOML, or a value is unknown, out of its bounds or set in what is no table, or
+        the task is to be another than the file's.
     """
     packaged = CONFIGS / f"{source}.toml"
     path = packaged if packaged.is_file() else Path(source)
@@ -125,10 +126,13 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
         names = sorted(entry.name.removesuffix(".toml") for entry in CONFIGS.iterdir() if entry.name.endswith(".toml"))
         raise InputError("--config", str(source), f"a TOML file or one of {', '.join(names)}")
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("--config", str(source), f"a TOML file ({error})") from None
-    for name, value in (changes or {}).items():
+    changes, own = changes or {}, entries.get("task")
+    if own and changes.get("task", own) != own:
+        raise InputError("--task", changes["task"], f"{own!r}, the task of {source}")
+    for name, value in changes.items():
         *sections, key = name.split(".")
         target = entries
         for depth, section in enumerate(sections, 1):

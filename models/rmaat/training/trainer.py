@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from bisect import bisect_right
@@ -26,7 +27,10 @@ from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
 from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
 from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
 from rmaat.training.log import CurveLog, peak_memory_mib
+from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_RUN = 60
 BETAS = (0.9, 0.98)  # a short memory of squared gradients suits short runs and growing lengths
@@ -242,14 +246,27 @@ class Trainer:
         if found is None:
             return 0
         progress, random = found
-        torch.set_rng_state(random["cpu"])
-        if "cuda" in random and torch.cuda.is_available():
-            torch.cuda.set_rng_state(random["cuda"])
         self.best, self.elapsed, step = progress.best, progress.elapsed, progress.step
         self.tokens_seen = self._counted = progress.tokens_seen
+        if self.best >= 0 and (fault := self.fabric.broadcast(_fault(self.out / "checkpoint"))):
+            log.warning("weights of step %d take the place of the best ones, which are broken: %s", step, fault)
+            self.best = -1.0
+            self._validate(step, None)
+        torch.set_rng_state(random["cpu"])  # last: a checkpoint that is read draws weights first
+        if "cuda" in random and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
         if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
             torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
         return step
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint folder."""
+    try:
+        load_checkpoint(checkpoint)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -111,7 +111,8 @@ def test_a_folder_of_other_things_is_refused_before_any_work(
 ) -> None:
     (tmp_path / holds).mkdir(exist_ok=True)
     (tmp_path / holds / "notes").write_text("kept")
-    assert "it holds 'notes'" in refusal(capsys, *command, "--out", tmp_path)
+    (tmp_path / "agreement.json").touch()  # of an earlier deployment
+    assert re.search("it holds '(notes|agreement.json)'", refusal(capsys, *command, "--out", tmp_path))
     assert (tmp_path / holds / "notes").read_text() == "kept"
 
 
@@ -162,7 +163,14 @@ def test_a_file_that_is_read_is_not_replaced(
     weights.write_bytes(b"weights")
     for checkpoint in (tmp_path / "run", weights.parent):
         assert "--out" in refusal(capsys, "evaluate", checkpoint, "--out", weights)
-    assert "--out" in refusal(capsys, "evaluate", tmp_path / "run", "--out", tmp_path / "run" / "result.json")
+    for checkpoint in (tmp_path / "run", weights.parent):
+        assert "--out" in refusal(capsys, "evaluate", checkpoint, "--out", tmp_path / "run" / "result.json")
+    assert "--out" in refusal(capsys, "deploy", tmp_path / "run", "--out", weights.parent)
+    options = tmp_path / "options.toml"
+    options.write_text("seed = 1")
+    for command in (("simulate",), ("sweep",), ("fit", recording)):
+        assert "--out" in refusal(capsys, *command, "--config", options, "--out", options)
+    assert options.read_text() == "seed = 1"
     assert weights.read_bytes() == b"weights"
 
 

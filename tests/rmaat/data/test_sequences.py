@@ -1,5 +1,7 @@
 """Flat sequence arrays: round trips, padding, batches."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,6 +54,37 @@ def test_split_is_a_partition():
     first, second = data.split(0.25, seed=1)
     assert len(second) == 10
     assert sorted([*first.lengths.tolist(), *second.lengths.tolist()]) == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tokens", np.arange(8.0), "tokens.npy.* a row of whole numbers"),
+        ("tokens", np.ones((2, 4), np.uint8), "tokens.npy.* a row of whole numbers"),
+        ("tokens", np.array([1, 2, 3, 0, 5, 6, 7, 8]), "tokens.npy.* ids from 1 to 99"),
+        ("tokens", np.array([1, 2, 3, 4, 5, 6, 7, 100]), "tokens.npy.* ids from 1 to 99"),
+        ("offsets", np.array([0.0, 3.0, 8.0]), "offsets.npy.* a row of whole numbers"),
+        ("offsets", np.array([1, 3, 8]), "that fit together"),
+        ("offsets", np.array([0, 9, 8]), "that fit together"),
+        ("offsets", np.array([0, 0, 8]), "that fit together"),
+        ("labels", np.array([[0], [1]]), "labels.npy.* a row of whole numbers"),
+        ("labels", np.array(0), "labels.npy.* a row of whole numbers"),
+        ("labels", np.array([], np.int64), "labels.npy.* a row of whole numbers"),
+        ("labels", np.array([0, -1]), "labels.npy.* from 0 to 2"),
+        ("about", {"num_labels": "a"}, "about.json: num_labels: got 'a'"),
+        ("about", {"vocab_size": 0}, "about.json: vocab_size: got 0"),
+        ("about", {"parts": None}, "about.json: parts: got None"),
+    ],
+)
+def test_arrays_that_are_no_sequences_are_refused(tmp_path, name, content, said):
+    folder = pack([np.arange(1, 4), np.arange(4, 9)]).save(tmp_path / "cache")
+    if name == "about":
+        path = folder / "about.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+    else:
+        np.save(folder / f"{name}.npy", content)
+    with pytest.raises(InputError, match=said):
+        Sequences.open(folder)
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "other", "no class", "fraction"])

@@ -1,6 +1,7 @@
 """The whole road with a tiny model, and the report that it leaves."""
 
 import json
+import math
 import runpy
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from astro_sim import load_recording
 from astro_sim.errors import InputError
 from rmaat.cli.app import main
 from rmaat.report.run_report import sections, write_report
+from rmaat.training.folder import held
 from rmaat.training.log import read_curves
 from rmaat_bridge import BioParameters
 
@@ -136,6 +138,34 @@ def test_an_artefact_without_its_entries_is_named(run: Path, artefact: str, cont
             write_report(run)
     finally:
         path.write_text(kept)
+
+
+def test_a_score_that_is_no_number_is_named(run: Path) -> None:
+    path = run / "train" / "result.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"test": {"accuracy": math.nan}}))
+    try:
+        with pytest.raises(InputError, match=r"result.json.*\(NaN is no number"):
+            write_report(run)
+    finally:
+        path.write_text(kept)
+
+
+@pytest.mark.parametrize("name", ["macro.nc", "bio.toml", "report.html", "train"])
+def test_what_no_demo_wrote_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / name).write_text("kept")
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--target", "numpy", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert f"expected a folder without {name}, which this command would replace" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "kept"
+
+
+def test_one_demo_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with held(tmp_path), pytest.raises(SystemExit) as exit_:
+        main(["demo", "--target", "numpy", "--out", str(tmp_path)])
+    assert exit_.value.code == 2 and "no other process" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_figures_are_written_as_pictures(run: Path, tmp_path: Path) -> None:

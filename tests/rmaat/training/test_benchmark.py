@@ -24,7 +24,7 @@ from rmaat.baselines import BASELINES
 from rmaat.cli.bench import app
 from rmaat.training import benchmark
 from rmaat.training.benchmark import ABLATIONS, Cell
-from rmaat.training.benchmark_table import model_name
+from rmaat.training.benchmark_table import collect, model_name, write_tables
 
 FEW = {
     "data.train": 8,
@@ -81,6 +81,8 @@ def test_table_of_models_and_seeds(tmp_path):
         '{"recipe": {"task": "listops"}, "floors": {"majority class": "x"}}',
         '{"recipe": {"task": "listops"}, "floors": {}, "test": {}}',
         '{"recipe": {"task": "listops"}, "floors": {}, "test": {"accuracy": NaN}}',
+        '{"recipe": {"task": "listops", "model": {"width": 3}}, "floors": {}}',
+        '{"recipe": "' + "long" * 1000 + '"}',
     ],
 )
 @pytest.mark.parametrize("models", ["rmaat", "rlt"])
@@ -90,9 +92,33 @@ def test_a_damaged_result_is_named(content, models, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text(content)
     refused = bench(tmp_path, "--models", models, "--seeds", "1").exception
-    assert isinstance(refused, InputError) and str(path) in str(refused)
+    assert isinstance(refused, InputError) and str(path) in str(refused) and len(str(refused)) < 1000
     assert [path.name for path in (tmp_path / "listops").iterdir()] == ["rmaat"]
     assert path.read_text() == content and [*tmp_path.glob("table.*")] == []
+
+
+def test_seeds_of_other_recipes_are_no_spread(tmp_path):
+    for seed, steps in ((0, 4), (1, 8)):
+        recipe = {"task": "listops", "seed": seed, "optimisation": {"steps": steps}}
+        path = tmp_path / "listops" / "rmaat" / f"seed-{seed}" / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"recipe": recipe, "floors": {}, "test": {"accuracy": 0.5}}))
+    with pytest.raises(InputError, match=r"listops/rmaat', expected a folder whose seeds were run by one recipe"):
+        collect(tmp_path)
+
+
+def test_tables_of_somebody_else_are_kept(tmp_path):
+    (tmp_path / "table.csv").write_text("kept")
+    refused = bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception
+    assert isinstance(refused, InputError) and "a folder without table.csv" in str(refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_latex_has_its_own_signs_escaped(tmp_path):
+    row = {"task": "a_b", "model": r"x&y#1\2~{z}^$", "accuracy": 0.5, "std": 0.1, "seeds": 2}
+    line = write_tables([row], tmp_path)[1].read_text(encoding="utf-8").splitlines()[4]
+    expected = r"a\_b & x\&y\#1\textbackslash{}2\textasciitilde{}\{z\}\textasciicircum{}\$ & 50.0 $\pm$ 10.0 & 2 &"
+    assert line.startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +225,7 @@ def test_a_start_may_be_a_setting():
         ("--models", "transformer:model.segment_length=64"),
         ("--models", "no-astrocyte:astrocytic=true"),
         ("--models", "rmaat:seed=4"),
+        ("--models", "rmaat:"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -67,6 +69,23 @@ def test_a_run_leaves_checkpoint_curves_and_result(recipe_file, tmp_path, capsys
     assert f"{result['floors']['root operator']:.1%}" in said and str(out) in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "task", "folder"),
+    [
+        ((), "listops", "listops"),
+        (("--config", "text-small"), "text", "text"),
+        (("--task", "text"), "text", "text"),
+        (("--config", "image-small", "--objective", "masked"), "image", "image-masked"),
+    ],
+)
+def test_the_task_is_the_recipes_unless_it_is_named(monkeypatch, arguments, task, folder):
+    run = Mock()
+    monkeypatch.setattr("rmaat.training.run.train", run)
+    assert rmaat("train", *arguments) == 0
+    (recipe, _, out), _ = run.call_args
+    assert recipe.task == task and out == Path("runs") / folder
+
+
 def test_another_bio_file_is_another_model(recipe_file, tmp_path):
     reference = BioParameters.reference()
     reference.save(tmp_path / "a.toml")
@@ -94,9 +113,11 @@ def test_an_unfinished_run_is_not_overwritten_and_resumes(recipe_file, tmp_path,
     assert rmaat("train", "--config", recipe_file, "--out", out) == 2
     assert "--resume" in capsys.readouterr().err
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume", "--seed", 1) == 2
+    assert "(recipe.seed is 0 there and 1 here)" in capsys.readouterr().err
     noted = (out / "run.json").read_bytes()
     (out / "run.json").write_bytes(noted[:40])
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume") == 2
+    assert "(run.json cannot be read)" in capsys.readouterr().err
     (out / "run.json").write_bytes(noted)
     assert rmaat("train", "--config", recipe_file, "--out", out, "--resume") == 0
     assert (out / "checkpoint" / "model.safetensors").read_bytes() == finished
@@ -267,6 +288,11 @@ def test_pairs_and_language_models_train(tmp_path):
         (("--set", "data.folder=absent"), "basic_train.tsv"),
         (("--set", "optimisation.batch_size=9"), "batch_size"),
         (("--set", "parameters=100"), "parameters"),
+        (("--task", "image"), "--task: got 'image', expected 'listops', the task of "),
+        (
+            ("--set", "data.curriculum=[{steps=1000000000000,batch_size=4,min_length=30,max_length=128}]"),
+            "data.curriculum.0.steps: got 1000000000000, expected less than or equal to 10000000",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line_and_exit_2(recipe_file, tmp_path, capsys, arguments, said):

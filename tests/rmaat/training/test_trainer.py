@@ -19,6 +19,7 @@ from rmaat.data.tasks import StageExamples
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.training.evaluation import evaluate, renew_trace_statistics
 from rmaat.training.log import read_curves
+from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import DataRecipe, Recipe
 from rmaat.training.trainer import Trainer, learning_rate_share
 
@@ -188,6 +189,21 @@ def test_a_broken_newest_state_is_skipped_with_a_warning(make_model, make_recipe
     resumed = run(make_model, recipe, splits, tmp_path / "run", resume=True)
     assert "step-00000012" in caplog.text and "step-00000008" not in caplog.text
     assert same(whole.model, resumed.model)
+
+
+@pytest.mark.parametrize("harm", ["model.safetensors", "recipe.json", "all"])
+def test_a_broken_checkpoint_is_replaced_by_what_is_restored(make_model, make_recipe, splits, tmp_path, caplog, harm):
+    """Whatever validation said before: the run then has a checkpoint to test, that of the state or a later one."""
+    whole = run(make_model, make_recipe(), splits, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint"
+    if harm == "all":
+        shutil.rmtree(checkpoint)
+    else:
+        (checkpoint / harm).write_bytes(b"{")
+    resumed = run(make_model, make_recipe(), splits, tmp_path / "run", resume=True)
+    assert "weights of step 12 take the place of the best ones, which are broken: " in caplog.text
+    assert same(whole.average, resumed.average) and 0 <= resumed.best <= whole.best
+    assert same(load_checkpoint(checkpoint)[0], whole.average.module)
 
 
 @pytest.mark.parametrize("harm", ["average/", "optimizer/"])
