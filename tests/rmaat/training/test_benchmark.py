@@ -242,6 +242,8 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
         ("README.md", "listops-whole"),
         ("README.md", "image-whole"),
         ("results/lra/README.md", "listops-one-segment"),
+        ("docs/decisions/training.md", "text-ablation"),
+        ("docs/decisions/training.md", "image-ablation"),
     ],
 )
 def test_the_readmes_command_goes_on_with_the_committed_column(page, column, tmp_path):
