@@ -28,7 +28,9 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
-        given = repr(value) if len(repr(value)) <= LONGEST_VALUE else f"{repr(value)[:LONGEST_VALUE]}..."
+        given = repr(value)
+        if len(given) > LONGEST_VALUE:
+            given = f"{given[:LONGEST_VALUE]}..."
         super().__init__(f"{field}: got {given}, expected {allowed}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:

@@ -88,9 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (typer.Abort, KeyboardInterrupt):
         _interrupted()
     except Exception as error:
-        if not show_traceback and _comes_of_an_interrupt(error):
+        if show_traceback:
+            raise
+        if _comes_of_an_interrupt(error):
             _interrupted()
-        if not show_traceback and _is_out_of_memory(error):
+        if _is_out_of_memory(error):
             _refuse(f"memory: {error}; a smaller model, batch or length needs less")
         raise
 

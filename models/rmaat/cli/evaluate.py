@@ -26,6 +26,6 @@ def evaluate(
 
     if out is not None:
         inside = checkpoint_folder(checkpoint)
-        of_the_run = (run / name for run in {checkpoint, inside.parent} for name in (*REPLACED, "run.json"))
+        of_the_run = (inside.parent / name for name in (*REPLACED, "run.json"))
         refuse_to_replace((inside, *of_the_run, data), out)
     score_checkpoint(checkpoint, data, source, split, batch_size, seed, out)

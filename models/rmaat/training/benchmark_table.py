@@ -110,8 +110,9 @@ def collect(out: Path) -> list[dict[str, Any]]:
         for name, value in result.floors.items():
             floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
         if result.test is not None:
-            found.setdefault((task, model), []).append(result)
-            if len({r.recipe.model_copy(update={"seed": 0}).model_dump_json() for r in found[task, model]}) > 1:
+            same = found.setdefault((task, model), [])
+            same.append(result)
+            if result.recipe.model_copy(update={"seed": same[0].recipe.seed}) != same[0].recipe:
                 raise InputError("--out", str(path.parents[1]), "a folder whose seeds were run by one recipe")
     rows = [_row(task, model, results) for (task, model), results in found.items()]
     for task, known in floors.items():

@@ -3,6 +3,8 @@
 import json
 import math
 import runpy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@contextmanager
+def holding(path: Path, content: str) -> Iterator[None]:
+    """The file with another content, for a while: the tests share one run."""
+    kept = path.read_bytes()
+    path.write_text(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(kept)
+
+
 def test_every_stage_leaves_its_artefact_and_the_seed(run: Path) -> None:
     recording = load_recording(run / "macro.nc")
     assert recording.attrs["seed"] == 5
@@ -73,14 +86,10 @@ def test_the_page_says_what_the_artefacts_say(run: Path) -> None:
 
 def test_an_edited_artefact_changes_the_page(run: Path) -> None:
     path = run / "backprop_memory.json"
-    kept = path.read_text()
-    measured = json.loads(kept)
+    measured = json.loads(path.read_text())
     measured["peak_bytes"]["amrb"][-1] = measured["peak_bytes"]["bptt"][-1] / 3
-    path.write_text(json.dumps(measured))
-    try:
+    with holding(path, json.dumps(measured)):
         assert "1 / 3.0" in write_report(run).read_text(encoding="utf-8")
-    finally:
-        path.write_text(kept)
 
 
 @pytest.mark.parametrize("artefact", ["macro.nc", "bio.toml", "train/result.json", "deploy/outputs.npz"])
@@ -99,30 +108,21 @@ def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
     ("artefact", "entries", "said"),
     [
         ("train/result.json", {"test": {}}, "result.json.*accuracy included"),
+        ("train/result.json", {"test": {"accuracy": math.nan}}, r"result.json.*\(NaN is no number"),
         ("deploy/agreement.json", {"accuracy_float": "high"}, "artefacts as `rmaat demo` writes them"),
     ],
 )
 def test_an_artefact_with_other_entries_is_refused(run: Path, artefact: str, entries: dict, said: str) -> None:
     """Entries within entries, and values of other kinds."""
-    path = run / artefact
-    kept = path.read_text()
-    path.write_text(json.dumps(json.loads(kept) | entries))
-    try:
-        with pytest.raises(InputError, match=said):
-            write_report(run)
-    finally:
-        path.write_text(kept)
+    changed = json.dumps(json.loads((run / artefact).read_text()) | entries)
+    with holding(run / artefact, changed), pytest.raises(InputError, match=said):
+        write_report(run)
 
 
 def test_curves_that_are_none_are_named(run: Path) -> None:
     path = run / "train" / "metrics.csv"
-    kept = path.read_text()
-    path.write_text("garbage\n" + kept)
-    try:
-        with pytest.raises(InputError, match=r"metrics.csv: got 'garbage'"):
-            write_report(run)
-    finally:
-        path.write_text(kept)
+    with holding(path, "garbage\n" + path.read_text()), pytest.raises(InputError, match=r"metrics.csv: got 'garbage'"):
+        write_report(run)
 
 
 @pytest.mark.parametrize(
@@ -131,24 +131,8 @@ def test_curves_that_are_none_are_named(run: Path) -> None:
 @pytest.mark.parametrize("content", ["{}", "[]"])
 def test_an_artefact_without_its_entries_is_named(run: Path, artefact: str, content: str) -> None:
     path = run / artefact
-    kept = path.read_text()
-    path.write_text(content)
-    try:
-        with pytest.raises(InputError, match=f"{path.name}.* (included|a JSON object)"):
-            write_report(run)
-    finally:
-        path.write_text(kept)
-
-
-def test_a_score_that_is_no_number_is_named(run: Path) -> None:
-    path = run / "train" / "result.json"
-    kept = path.read_text()
-    path.write_text(json.dumps(json.loads(kept) | {"test": {"accuracy": math.nan}}))
-    try:
-        with pytest.raises(InputError, match=r"result.json.*\(NaN is no number"):
-            write_report(run)
-    finally:
-        path.write_text(kept)
+    with holding(path, content), pytest.raises(InputError, match=f"{path.name}.* (included|a JSON object)"):
+        write_report(run)
 
 
 @pytest.mark.parametrize("name", ["macro.nc", "bio.toml", "report.html", "train"])
