@@ -61,6 +61,8 @@ def refusal(error: ValidationError, kind: type[BaseModel], where: str = "") -> I
         allowed = f"one of {', '.join(_entries(kind, place[:-1]))}"
     elif first["type"] == "missing":
         value, allowed = "nothing", "a value"
+    elif first["type"] == "json_invalid":
+        value, allowed = "another text", f"JSON ({first['msg'].removeprefix('Invalid JSON: ')})"
     elif first["type"] in ("model_type", "dict_type"):
         allowed = "a table"
     else:

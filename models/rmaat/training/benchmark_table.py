@@ -68,7 +68,7 @@ def read_result(path: Path) -> Result:
         result = Result.model_validate_json(path.read_bytes())
         return result.model_copy(update={"recipe": with_defaults(result.recipe)})
     except (ValidationError, InputError) as error:
-        fault = refusal(error, Result) if isinstance(error, ValidationError) else error
+        fault = refusal(error, Result, path.name) if isinstance(error, ValidationError) else error
         allowed = f"a whole result of a run ({fault}); remove it to run the cell again"
         raise InputError("--out", str(path), allowed) from None
 

@@ -24,7 +24,7 @@ from rmaat.baselines import BASELINES
 from rmaat.cli.bench import app
 from rmaat.training import benchmark
 from rmaat.training.benchmark import ABLATIONS, Cell
-from rmaat.training.benchmark_table import collect, model_name, write_tables
+from rmaat.training.benchmark_table import collect, model_name, read_result, write_tables
 
 FEW = {
     "data.train": 8,
@@ -95,6 +95,13 @@ def test_a_damaged_result_is_named(content, models, tmp_path):
     assert isinstance(refused, InputError) and str(path) in str(refused) and len(str(refused)) < 1000
     assert [path.name for path in (tmp_path / "listops").iterdir()] == ["rmaat"]
     assert path.read_text() == content and [*tmp_path.glob("table.*")] == []
+
+
+def test_a_result_that_is_no_json_says_where_it_ends(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text('{"recipe": 1')
+    with pytest.raises(InputError, match=r"\(result.json: got 'another text', expected JSON \(EOF .* column 12\)\)"):
+        read_result(path)
 
 
 def test_seeds_of_other_recipes_are_no_spread(tmp_path):
