@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 from astro_sim.errors import InputError
 
 PACKAGES = ("rmaat", "numpy", "scipy", "brian2", "torch", "lava-nc")
+_LEFT_BY_SYSTEMS = re.compile(r"\.DS_Store|\.nfs\w+|Thumbs\.db")
 
 
 def versions() -> dict[str, str]:
@@ -91,9 +93,13 @@ def _refuse_to_lose(old: Path, new: Path) -> None:
 
 
 def refuse_other_entries(folder: str | Path, names: Iterable[str]) -> None:
-    """InputError if `folder` is there and holds more than `names`: what a folder of these would take the place of."""
+    """InputError if `folder` is there and holds more than `names`: what a folder of these would take the place of.
+
+    What file systems leave by themselves (``.DS_Store``, ``.nfs*``, ``Thumbs.db``) does not count.
+    """
     folder = Path(folder)
-    others = sorted({entry.name for entry in folder.iterdir()} - set(names)) if folder.is_dir() else []
+    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(name for name in there - set(names) if not _LEFT_BY_SYSTEMS.fullmatch(name))
     if others:
         raise InputError("output", str(folder), f"a folder without anything else in it; it holds {others[0]!r}")
 

@@ -62,10 +62,10 @@ def train(
 
 @torch.no_grad()
 def bits_per_character(model: RMAATForCausalLM, text: torch.Tensor, length: int, windows: int) -> float:
-    """Mean over `windows` windows that share no character."""
+    """Mean over the characters of `windows` windows that share none."""
     tokens = text[: windows * length].reshape(windows, length)
-    losses = [model.eval()(rows, None, rows).loss for rows in tokens.split(32)]
-    return float(torch.stack(losses).mean() / math.log(2))
+    found = [model.eval()(rows, None, rows) for rows in tokens.split(32)]
+    return float(sum(part.loss * part.count for part in found) / sum(part.count for part in found) / math.log(2))
 
 
 def ngram_bits(text: str, held_out: str, longest: int) -> list[float]:

@@ -94,6 +94,8 @@ class AstromorphicAttention(nn.Module):
     Source: Mia, Bal, Sengupta, arXiv 2601.00426, and the astromorphic transformer, arXiv 2312.10925.
     """
 
+    undecayed = ("log_alpha",)  # towards 0 it would go to alpha = 1
+
     def __init__(
         self,
         dim: int,

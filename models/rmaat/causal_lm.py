@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
+from rmaat.evaluating import evaluating
 from rmaat.model import RMAATModel
 from rmaat.pretrained import Pretrained
 
@@ -140,16 +141,12 @@ class RMAATForCausalLM(Pretrained):
         ):
             if not holds:
                 raise InputError(name, value, allowed)
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             decoder = Decoder(self.model, len(prompt))
             tokens = [prompt]
             for _ in range(new_tokens):
                 features = decoder.feed(tokens[-1])
                 tokens.append(_sample(self.head(features[:, -1]), temperature, top_k, generator))
-        finally:
-            self.train(training)
         return torch.cat(tokens, dim=1)
 
 

@@ -137,4 +137,5 @@ def _features(model: RMAATModel, norm: TraceNorm | None, inputs: Tensor, lengths
 def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:
     """Weighted sum of the segments' summaries, (batch, 2 * dim)."""
     read = model(inputs, lengths, summary)
-    return torch.einsum("tb,tbd->bd", read.shares, torch.stack(read.outputs))
+    with torch.autocast(inputs.device.type, enabled=False):  # as in `summary`
+        return torch.einsum("tb,tbd->bd", read.shares, torch.stack(read.outputs))

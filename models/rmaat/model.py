@@ -21,6 +21,7 @@ from rmaat.picture_stem import PictureStem
 from rmaat.pretrained import Pretrained
 from rmaat.stem import ConvolutionalStem, HashedNGrams, LevelEmbedding
 from rmaat_bridge.bio_parameters import BioParameters
+from rmaat_bridge.fit_result import PresynapticFit
 from rmaat_bridge.kernel import AstrocyticKernel
 from rmaat_bridge.response import PresynapticResponse
 from rmaat_bridge.schedule import RetentionSchedule
@@ -268,16 +269,10 @@ def _block(config: RMAATConfig, bio: BioParameters) -> Block:
     elif config.mixer == "ssm":
         mixer = DiagonalSSM(config.dim, causal=config.causal)
     else:
-        alphas: dict[str, float | nn.Module | None] = {
-            "power": config.alpha or bio.presynaptic.alpha.value,
-            "fitted": PresynapticResponse(bio.presynaptic),
-            "linear": 1.0,
-            "off": None,
-        }
         mixer = AstromorphicAttention(
             config.dim,
             config.heads,
-            alphas[config.presynaptic],
+            _response(config, bio.presynaptic),
             places=config.segment_tokens,
             kernel=AstrocyticKernel(bio.attention) if config.astrocytic else None,
             learn_alpha=config.learn_alpha,
@@ -285,3 +280,15 @@ def _block(config: RMAATConfig, bio: BioParameters) -> Block:
             silent=config.astrocyte_start == "silent",
         )
     return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)
+
+
+def _response(config: RMAATConfig, fit: PresynapticFit) -> float | nn.Module | None:
+    """g of the write step: an exponent, a module, or None without P."""
+    if config.presynaptic == "fitted":
+        return PresynapticResponse(fit)
+    if config.presynaptic != "power":
+        return 1.0 if config.presynaptic == "linear" else None
+    if config.alpha is None and (fit.family != "power-law" or fit.alpha.mode != "fixed"):
+        asked = f"family {fit.family!r}, alpha {fit.alpha.mode}"
+        raise InputError("presynaptic", "power", f"'fitted', which takes what the bio-parameters ask for ({asked})")
+    return config.alpha or fit.alpha.value

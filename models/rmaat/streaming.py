@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from astro_sim.errors import InputError
+from rmaat.evaluating import evaluating
 from rmaat.model import RMAATModel
 
 
@@ -71,20 +72,18 @@ class Stream:
         self._closed = segment.shape[1] < size
         memory = self.model.memory
         factor = memory.streaming_factor(self.segments) if self.segments else torch.ones(())
-        training = self.model.training
-        self.model.eval()
-        self.memory, features = self.model.step(
-            self.memory,
-            factor.to(self.memory).expand(len(segment)),
-            segment,
-            None,
-            *self._tables,
-            before=self._before,
-        )
+        with evaluating(self.model):
+            self.memory, features = self.model.step(
+                self.memory,
+                factor.to(self.memory).expand(len(segment)),
+                segment,
+                None,
+                *self._tables,
+                before=self._before,
+            )
         if self.model.reach:
             seen = segment if self._before is None else torch.cat([self._before, segment], dim=1)
             self._before = seen[:, -self.model.reach :]
-        self.model.train(training)
         self.segments += 1
         self._tokens += segment.shape[1]
         share = memory.share(self.segments)
@@ -100,5 +99,6 @@ def summary(memory: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
         tokens = features.mean(1)
     else:
         weights = mask.to(features).unsqueeze(1)
-        tokens = (weights @ features).squeeze(1) / weights.sum(-1).clamp_min(1)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would round away what tells samples apart
+            tokens = (weights @ features).squeeze(1) / weights.sum(-1).clamp_min(1)
     return torch.cat([tokens, memory.mean(1) if memory.shape[1] else tokens], dim=-1)

@@ -47,12 +47,13 @@ class TraceNorm(nn.BatchNorm1d):
 
     def evaluated(self, trace: Tensor, lengths: Tensor) -> Tensor:
         """What `forward` gives in evaluation, whatever the mode."""
-        centred = trace.to(self.slopes.dtype) - self.drift(lengths)  # bfloat16 would round away what is left
+        centred = trace.to(self.slopes.dtype) - self.drift(lengths)
         return F.batch_norm(centred, self.running_mean, self.running_var, eps=self.eps)
 
     def drift(self, lengths: Tensor) -> Tensor:
         """mean(N) less `running_mean`, (batch, width)."""
-        return self._powers(lengths)[:, 1:] @ self.slopes
+        with torch.autocast(self.slopes.device.type, enabled=False):  # bfloat16 would round away what centring leaves
+            return self._powers(lengths)[:, 1:] @ self.slopes
 
     @torch.no_grad()
     def fit(self, traces: Tensor, lengths: Tensor) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
+from rmaat.evaluating import evaluating
 from rmaat_lava.arithmetic import Integers
 from rmaat_lava.description import MOST_SEGMENTS, check_description
 from rmaat_lava.inputs import prepare
@@ -134,11 +135,8 @@ def quantize(
     longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
     resources = count(build(model, Unmeasured(), weights, longest)[0], weight_bits=weights.bits)
     resources.check()
-    training = model.training
-    try:
-        ranges, traces = find_ranges(model.eval(), calibration), float_traces(model, calibration)
-    finally:
-        model.train(training)
+    with evaluating(model):
+        ranges, traces = find_ranges(model, calibration), float_traces(model, calibration)
     program, exponents = build(model, ranges, weights, longest)
     deployment = Deployment(
         program,

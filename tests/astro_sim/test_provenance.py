@@ -60,6 +60,17 @@ def test_a_folder_with_other_things_in_it_is_never_lost(tmp_path: Path, writes_f
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("left", [".DS_Store", ".nfs000000000123456700000001", "Thumbs.db"])
+def test_what_a_file_system_leaves_in_a_folder_does_not_keep_it(tmp_path: Path, left: str) -> None:
+    target = tmp_path / "checkpoint"
+    target.mkdir()
+    (target / left).touch()
+    with replacing(target) as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["weights"]
+
+
 def test_a_file_is_never_lost_to_a_folder(tmp_path: Path) -> None:
     target = tmp_path / "thesis"
     target.write_text("years of work")

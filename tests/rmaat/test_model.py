@@ -81,6 +81,20 @@ def test_other_biology_gives_another_model() -> None:
         assert (model(bio=changed)(INPUTS).logits - base).abs().max() > 1e-4, section
 
 
+@pytest.mark.parametrize("asked", [{"family": "saturating"}, {"parameters": {"alpha": {"mode": "free"}}}], ids=str)
+def test_a_constant_exponent_refuses_what_only_a_fitted_response_does(asked: dict) -> None:
+    """It is refused of the default, taken by `fitted`, and no matter where the configuration has its own exponent."""
+    bio = BioParameters.reference().model_dump(mode="json")
+    section = bio["presynaptic"]
+    section["parameters"]["alpha"] |= asked.get("parameters", {}).get("alpha", {})
+    section["family"] = asked.get("family", section["family"])
+    with pytest.raises(InputError, match=r"presynaptic: got 'power', expected 'fitted'"):
+        model(bio=bio)
+    fitted = [name for name, _ in model(bio=bio, presynaptic="fitted").named_parameters()]
+    assert any(name.endswith("biology.alpha.z") for name in fitted) == ("parameters" in asked)
+    model(bio=bio, alpha=0.3)
+
+
 @pytest.mark.parametrize(
     "switch",
     [

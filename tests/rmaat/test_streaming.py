@@ -87,6 +87,14 @@ def test_the_model_stays_in_its_mode() -> None:
     assert model.training and model.model.blocks[0].training
 
 
+def test_the_model_stays_in_its_mode_when_a_segment_fails() -> None:
+    model = classifier().train()
+    model.model.blocks[1].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.stream().feed(INPUTS[:1, :8])
+    assert model.training and model.model.blocks[0].training
+
+
 def test_only_the_last_segment_may_be_short() -> None:
     stream = classifier().stream()
     with pytest.raises(InputError, match="segment"):

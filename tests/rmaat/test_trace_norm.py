@@ -1,8 +1,13 @@
 """The trace's normalisation: a batch's statistics in training, a curve over the length in evaluation."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 
+from rmaat.heads import trace
+from rmaat.model import Readout
+from rmaat.streaming import summary
 from rmaat.trace_norm import TraceNorm
 
 
@@ -55,3 +60,29 @@ def test_training_takes_the_statistics_of_the_batch_and_a_batch_of_one_those_of_
     expected = plain(x) if batch > 1 else plain.eval()(x - norm.drift(few))
     torch.testing.assert_close(norm.train()(x, few), expected)
     torch.testing.assert_close(norm.running_mean, plain.running_mean)
+
+
+def test_under_autocast_nothing_of_the_trace_is_rounded_to_bfloat16() -> None:
+    """Summary, trace and normalised trace of float32 features; 1e-5 is float32's rounding, 4e-3 would be bfloat16's."""
+    torch.manual_seed(0)
+    memory, features = torch.randn(6, 2, 4) + 30, torch.randn(6, 50, 4) + 30
+    mask = torch.arange(50) < torch.tensor([50, 40, 30, 20, 10, 1])[:, None]
+    lengths = mask.sum(1)
+    norm = TraceNorm(8).eval()
+    norm.fit(summary(memory, features, mask), lengths)
+    norm.slopes.mul_(1000).add_(0.123)
+    shares = torch.tensor([0.3, 0.7])[:, None].expand(2, 6)
+
+    def read(inputs: torch.Tensor, lengths: torch.Tensor, reduce: Any) -> Readout:
+        outputs = [reduce(memory.to(wide), scale * features.to(wide), mask) for scale in (1, 2)]
+        return Readout(outputs, memory, shares.to(wide))
+
+    found = []
+    for wide in (torch.float64, torch.float32):
+        norm = norm.to(wide)
+        with torch.autocast("cpu", torch.bfloat16, enabled=wide == torch.float32):
+            traced = trace(cast(Any, read), features, lengths)
+            found.append((traced, norm.drift(lengths), norm.evaluated(traced, lengths) * norm.running_var.sqrt()))
+    for exact, single in zip(*found, strict=True):
+        assert single.dtype == torch.float32
+        torch.testing.assert_close(single.double(), exact, rtol=1e-5, atol=1e-4)

@@ -26,6 +26,8 @@ class DiagonalSSM(nn.Module):
     Source: Gu et al. 2022 (arXiv 2206.11893).
     """
 
+    undecayed = ("log_dt", "log_decay", "frequency")  # towards 0 they would go to other dynamics
+
     def __init__(self, dim: int, states: int = 16, causal: bool = False) -> None:
         super().__init__()
         self.causal = causal

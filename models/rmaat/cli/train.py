@@ -61,8 +61,8 @@ def train(
         "optimisation.minutes": minutes,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    source = config or f"{task or 'listops'}-small"
-    recipe = load_recipe(source, given | dict(map(parse_change, changes or [])))
-    find_task(recipe.task, f"{source}: task")
+    recipe_name = config or f"{task or 'listops'}-small"
+    recipe = load_recipe(recipe_name, given | dict(map(parse_change, changes or [])))
+    find_task(recipe.task, f"{recipe_name}: task")
     name = f"{recipe.task}-masked" if recipe.objective == "masked" else recipe.task
     run(recipe, bio, out or folder_to_write(Path("runs") / name), resume=resume, overwrite=overwrite)

@@ -103,12 +103,12 @@ def collect(out: Path) -> list[dict[str, Any]]:
         If a result is damaged, or the seeds of a model were not run by one recipe.
     """
     found: dict[tuple[str, str], list[Result]] = {}
-    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed
+    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed, on the data that a cell has read
     for path in sorted(out.glob("*/*/seed-*/result.json")):
         result = read_result(path)
         task, model = path.parts[-4], model_name(path.parts[-3])
         for name, value in result.floors.items():
-            floors.setdefault(task, {}).setdefault(name, {})[path.parts[-2]] = value
+            floors.setdefault(task, {}).setdefault(name + _own_data(model), {})[path.parts[-2]] = value
         if result.test is not None:
             same = found.setdefault((task, model), [])
             same.append(result)
@@ -119,6 +119,12 @@ def collect(out: Path) -> list[dict[str, Any]]:
         for name, values in known.items():
             rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
     return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
+
+
+def _own_data(model: str) -> str:
+    """What a cell's model says of its data, such as ``" (data.max_length=512)"``; nothing if those are the task's."""
+    own = [setting for setting in model.partition(":")[2].split(";") if setting.startswith("data.")]
+    return f" ({'; '.join(own)})" if own else ""
 
 
 def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:

@@ -24,12 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class TrainingProgress(BaseModel):
-    """Where a run stands: its step, its best validation accuracy, seconds of training and tokens seen."""
+    """Where a run stands: its step, best validation accuracy, seconds, tokens seen and peak memory."""
 
     step: int = Field(ge=1)
     best: float = Field(ge=-1, le=1)  # -1 before the first validation
     elapsed: float = Field(ge=0, allow_inf_nan=False)
+    validating: float = Field(0.0, ge=0, allow_inf_nan=False)  # of the seconds in `elapsed`
     tokens_seen: int = Field(ge=0)
+    peak_memory_mib: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 def save_state(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -12,10 +11,11 @@ from lightning.fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchmetrics import Metric
+from torchmetrics import Metric, SumMetric
 
 from rmaat.causal_lm import RMAATForCausalLM
-from rmaat.data.sequences import Sequences, length_bucketed_batches
+from rmaat.data.sequences import Sequences
+from rmaat.evaluating import evaluating
 from rmaat.heads import trace
 
 STATISTICS_FROM = 1024  # training examples
@@ -27,6 +27,22 @@ class Score(NamedTuple):
     loss: Tensor
     accuracy: Tensor
     weight: Tensor | int
+
+
+class TotalScore(NamedTuple):
+    """Of a set of sequences: mean loss (nats), share that is right, number of predictions, one an example or a token.
+
+    Tokens of one sequence are no independent draws: their `standard_error` is a lower bound.
+    """
+
+    loss: float
+    accuracy: float
+    predictions: int
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial standard error of the accuracy."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.predictions)
 
 
 class WeightedMean(Metric):
@@ -82,25 +98,22 @@ def scored(model: nn.Module, ids: Tensor, lengths: Tensor, labels: Tensor, smoot
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, data: Sequences, batch_size: int, max_length: int | None, fabric: Fabric
-) -> dict[str, float]:
-    """Mean loss (nats) and accuracy over all of `data`, in evaluation mode.
+def evaluate(model: nn.Module, data: Sequences, batch_size: int, max_length: int | None, fabric: Fabric) -> TotalScore:
+    """Score `model` on all of `data`, in evaluation mode.
 
     Batches hold examples of similar length; with several processes each takes its share of them.
     """
+    count = SumMetric().set_dtype(torch.float64).to(fabric.device)
     loss_mean, accuracy = WeightedMean().to(fabric.device), WeightedMean().to(fabric.device)
     order = np.argsort(data.lengths, kind="stable")[fabric.global_rank :: fabric.world_size]
-    training = model.training
-    model.eval()
-    with fabric.autocast():
+    with evaluating(model), fabric.autocast():
         for start in range(0, len(order), batch_size):
             ids, lengths, labels = to_tensors(data, order[start : start + batch_size], max_length, fabric.device)
             score = scored(model, ids, lengths, labels)
             loss_mean.update(score.loss, score.weight)
             accuracy.update(score.accuracy, score.weight)
-    model.train(training)
-    return {"loss": loss_mean.compute().item(), "accuracy": accuracy.compute().item()}
+            count.update(score.weight)
+    return TotalScore(loss_mean.compute().item(), accuracy.compute().item(), int(count.compute().item()))
 
 
 @torch.no_grad()
@@ -115,23 +128,17 @@ def renew_trace_statistics(
     Parameters
     ----------
     data : Sequences
-        The training examples; `STATISTICS_FROM` of them, always the same, are read.
+        The training examples; `STATISTICS_FROM` of them, drawn at random and always the same, are read, so that the
+        curve over the length sees all lengths.
     """
     norm: Any = getattr(model, "trace_norm", None)
     if norm is None:
         return
-    training, found = model.training, []
-    model.eval()
-    batches = length_bucketed_batches(data.lengths, batch_size, seed=0, epoch=0)
-    with fabric.autocast():
-        for indices in islice(batches, -(-STATISTICS_FROM // batch_size)):
-            ids, lengths, _ = to_tensors(data, indices, max_length, fabric.device)
+    some = np.random.default_rng(0).permutation(len(data))[:STATISTICS_FROM]
+    some, found = some[np.argsort(data.lengths[some], kind="stable")], []
+    with evaluating(model), fabric.autocast():
+        for start in range(0, len(some), batch_size):
+            ids, lengths, _ = to_tensors(data, some[start : start + batch_size], max_length, fabric.device)
             ids, lengths = ids.flatten(0, -2), lengths.flatten()  # the documents of pairs one below the other
             found.append((trace(cast(Any, model).model, ids, lengths), lengths))
     norm.fit(*map(torch.cat, zip(*found, strict=True)))
-    model.train(training)
-
-
-def standard_error(accuracy: float, n: int) -> float:
-    """Binomial standard error of an accuracy over `n` examples."""
-    return math.sqrt(accuracy * (1 - accuracy) / n)

@@ -17,10 +17,10 @@ from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, TASKS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
 from rmaat.training.cuda_graph import refuse_what_no_graph_holds
-from rmaat.training.evaluation import evaluate, standard_error
+from rmaat.training.evaluation import TotalScore, evaluate
 from rmaat.training.floors import floors, hidden_token_floors
 from rmaat.training.folder import check_folder, held, make_room
-from rmaat.training.log import peak_memory_mib, read_curves
+from rmaat.training.log import read_curves
 from rmaat.training.models import build, checkpoint_folder, load_checkpoint, refuse_other_data, trainable
 from rmaat.training.recipe import Recipe
 from rmaat.training.trainer import Trainer
@@ -112,16 +112,12 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
     trivial = _floors(recipe, splits.train, splits.test)
     result = {
         "task": recipe.task,
-        "test": {
-            **scores,
-            "n": len(splits.test),
-            "standard_error": standard_error(scores["accuracy"], len(splits.test)),
-        },
+        "test": {**_entries(scores), "n": len(splits.test)},
         "floors": trivial,
         "parameters": trainable(trainer.model),
         "seconds": trainer.elapsed,
-        "tokens_per_s": trainer.tokens_seen / max(trainer.elapsed, 1e-9),
-        "peak_memory_mib": peak_memory_mib(),
+        "tokens_per_s": trainer.tokens_per_s,
+        "peak_memory_mib": trainer.peak_memory_mib,
         **start,
         "recipe": recipe.model_dump(mode="json"),
         "data": splits.about(),
@@ -135,7 +131,10 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
         from rmaat.report.figures import training_curves  # matplotlib takes its time
 
         training_curves(read_curves(out / "metrics.csv"), trivial).savefig(out / "curves.png", dpi=150)
-        _say(console, result, out)
+        console.print(f"test {_said(scores, len(splits.test))}, after {trainer.elapsed:.0f} s of training")
+        for name, value in trivial.items():
+            console.print(f"  floor {name}: {value:.1%}")
+        console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")
     return result
 
 
@@ -146,7 +145,7 @@ def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -
     result = {"task": recipe.task, "floors": scores, "n": n, "recipe": recipe.model_dump(mode="json")}
     write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
     for name, value in scores.items():
-        console.print(f"floor {name}: {value:.1%} ± {standard_error(value, n):.1%} ({n} unseen examples)")
+        console.print(f"floor {name}: {value:.1%} ({n} unseen examples)")
     console.print(f"result.json is in {out}")
     return result
 
@@ -172,15 +171,14 @@ def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
     return {"start": {"checkpoint": recipe.start, "sha256": file_sha256(folder / WEIGHTS)}}
 
 
-def _say(console: Console, result: dict[str, Any], out: Path) -> None:
-    test = result["test"]
-    console.print(
-        f"test accuracy {test['accuracy']:.1%} ± {test['standard_error']:.1%} "
-        f"({test['n']} unseen examples, {result['seconds']:.0f} s of training)"
-    )
-    for name, value in result["floors"].items():
-        console.print(f"  floor {name}: {value:.1%}")
-    console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")
+def _entries(score: TotalScore) -> dict[str, float]:
+    return {**score._asdict(), "standard_error": score.standard_error}
+
+
+def _said(score: TotalScore, n: int) -> str:
+    """The accuracy in words; of tokens, how many there are in the `n` examples."""
+    tokens = "" if score.predictions == n else f"{score.predictions:,} tokens of "
+    return f"accuracy {score.accuracy:.1%} ± {score.standard_error:.1%} ({tokens}{n:,} examples)"
 
 
 def score_checkpoint(
@@ -221,14 +219,13 @@ def score_checkpoint(
         "task": recipe.task,
         "split": split,
         "n": n,
-        **scores,
-        "standard_error": standard_error(scores["accuracy"], n),
+        **_entries(scores),
         "floors": trivial,
         "data": examples.about,
         "versions": versions(),
         "created": timestamp(),
     }
-    console.print(f"{split} accuracy {scores['accuracy']:.1%} ± {result['standard_error']:.1%} ({n} examples)")
+    console.print(f"{split} {_said(scores, n)}")
     for name, value in result["floors"].items():
         console.print(f"  floor {name}: {value:.1%}")
     if out is not None:

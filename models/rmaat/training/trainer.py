@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -84,7 +84,8 @@ class Trainer:
         if options.average:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average))
         self.best = -1.0
-        self.elapsed = 0.0
+        self.elapsed = self.validating = 0.0  # seconds; those of validation are among the elapsed
+        self.peak_memory_mib = 0.0
         self.tokens_seen = self._counted = 0
         self._began = self._since = time.monotonic()
         self.loss_mean, self.accuracy = (WeightedMean().to(self.fabric.device) for _ in range(2))
@@ -111,8 +112,11 @@ class Trainer:
                     bar.update(task, said=self._report(step, curves))
                 bar.update(task, completed=step)
                 if step % options.evaluate_every == 0 or step == options.steps or self._time_is_up():
+                    before = time.monotonic()
                     self._validate(step, curves)
-                    self._since = time.monotonic()
+                    taken = time.monotonic() - before
+                    self.validating, self._since = self.validating + taken, self._since + taken
+                    self.elapsed = time.monotonic() - self._began
                 if step % options.save_every == 0 and self.fabric.is_global_zero:
                     self._save_state(step)
 
@@ -147,7 +151,7 @@ class Trainer:
         if not math.isfinite(values["loss"]):
             allowed = f"one at which the loss stays finite (it is not at step {step})"
             raise InputError("learning_rate", self.options.learning_rate, allowed)
-        rate = (self.tokens_seen - self._counted) / (time.monotonic() - self._since)
+        rate = self._joint(self.tokens_seen - self._counted) / (time.monotonic() - self._since)
         self._counted, self._since = self.tokens_seen, time.monotonic()
         self.loss_mean.reset()
         self.accuracy.reset()
@@ -164,9 +168,9 @@ class Trainer:
         renew_trace_statistics(self._averaged, self.splits.train, *read)
         scores = evaluate(self._averaged, self.splits.validation, *read)
         if curves:
-            curves.write(step, "validation", **scores, **self._usage())
-        if scores["accuracy"] > self.best:
-            self.best = scores["accuracy"]
+            curves.write(step, "validation", loss=scores.loss, accuracy=scores.accuracy, **self._usage())
+        if scores.accuracy > self.best:
+            self.best = scores.accuracy
             self.save()
 
     def save(self) -> None:
@@ -232,13 +236,31 @@ class Trainer:
         return bool(self.options.minutes) and self.elapsed >= 60 * (self.options.minutes or 0)
 
     def _usage(self) -> dict[str, float]:
-        return {"elapsed_s": round(self.elapsed, 2), "peak_memory_mib": round(peak_memory_mib(), 1)}
+        self.peak_memory_mib = max(self.peak_memory_mib, peak_memory_mib())
+        return {"elapsed_s": round(self.elapsed, 2), "peak_memory_mib": round(self.peak_memory_mib, 1)}
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens that all processes have trained on, a second of training; validations are left out."""
+        return self._joint(self.tokens_seen) / max(self.elapsed - self.validating, 1e-9)
+
+    def _joint(self, count: int) -> float:
+        """Sum over the processes."""
+        own = torch.tensor(count, dtype=torch.float64, device=self.fabric.device)
+        return float(cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).item())
 
     def _save_state(self, step: int) -> None:
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
-        progress = TrainingProgress(step=step, best=self.best, elapsed=self.elapsed, tokens_seen=self.tokens_seen)
+        progress = TrainingProgress(
+            step=step,
+            best=self.best,
+            elapsed=self.elapsed,
+            validating=self.validating,
+            tokens_seen=self.tokens_seen,
+            peak_memory_mib=self.peak_memory_mib,
+        )
         save_state(self.out / "states", progress, self._modules, self.optimizer.optimizer, random)
 
     def _restore(self) -> int:
@@ -246,7 +268,8 @@ class Trainer:
         if found is None:
             return 0
         progress, random = found
-        self.best, self.elapsed, step = progress.best, progress.elapsed, progress.step
+        self.best, step, self.peak_memory_mib = progress.best, progress.step, progress.peak_memory_mib
+        self.elapsed, self.validating = progress.elapsed, progress.validating
         self.tokens_seen = self._counted = progress.tokens_seen
         if self.best >= 0 and (fault := self.fabric.broadcast(_fault(self.out / "checkpoint"))):
             log.warning("weights of step %d take the place of the best ones, which are broken: %s", step, fault)
@@ -270,12 +293,13 @@ def _fault(checkpoint: Path) -> str | None:
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and single vectors do not."""
-    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Matrices decay; biases, norms, single vectors and what a module names as `undecayed` do not."""
+    named = {id(getattr(m, name, None)) for m in model.modules() for name in getattr(m, "undecayed", ())}
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim > 1 and id(parameter) not in named].append(parameter)
+    return [{"params": params, "weight_decay": weight_decay * decays} for decays, params in groups.items()]
 
 
 def _progress_bar(shown: bool) -> Progress:

@@ -114,6 +114,16 @@ def test_seeds_of_other_recipes_are_no_spread(tmp_path):
         collect(tmp_path)
 
 
+def test_floors_of_other_data_have_a_row_of_their_own(tmp_path):
+    for model, floor in (("rmaat", 0.5), ("rmaat,data.max_length=40,model.dim=8", 0.3), ("rlt", 0.5)):
+        path = tmp_path / "listops" / model / "seed-0" / "result.json"
+        path.parent.mkdir(parents=True)
+        content = {"recipe": {"task": "listops"}, "floors": {"root": floor}, "test": {"accuracy": 0.6}}
+        path.write_text(json.dumps(content))
+    floors = {row["model"]: row["accuracy"] for row in collect(tmp_path) if row["model"].startswith("floor")}
+    assert floors == {"floor: root": 0.5, "floor: root (data.max_length=40)": 0.3}
+
+
 def test_tables_of_somebody_else_are_kept(tmp_path):
     (tmp_path / "table.csv").write_text("kept")
     refused = bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception

@@ -1,5 +1,7 @@
 """A language model in the trainer and in evaluation: the loss of all logits, of which one segment's are kept."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,9 @@ def test_the_scores_are_those_of_all_logits_at_once(name, make_recipe, tmp_path)
     loss = cross_entropy(logits, ids[:, 1:].flatten()).item()
     right = logits.argmax(1).eq(ids[:, 1:].flatten()).double().mean().item()
     scores = evaluate(model, data, 5, None, Fabric(accelerator="cpu", devices=1))
-    assert scores == {"loss": pytest.approx(loss, abs=1e-6), "accuracy": pytest.approx(right, abs=1e-6)}
+    assert scores[:2] == pytest.approx((loss, right), abs=1e-6)
+    assert scores.predictions == 12 * 19  # of 20 ids the first is told by none
+    assert scores.standard_error == pytest.approx(math.sqrt(right * (1 - right) / (12 * 19)), abs=1e-6)
     recipe = make_recipe(steps=1, accumulate=1, batch_size=12)
     Trainer(recipe, Splits(data, data, data), model, tmp_path).fit()
     row = read_curves(tmp_path / "metrics.csv")[0]

@@ -16,6 +16,7 @@ from rmaat.data.listops import decode
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import load_splits
 from rmaat.training.folder import held
+from rmaat.training.log import read_curves
 from rmaat.training.recipe import load_recipe
 from rmaat_bridge import BioParameters
 
@@ -67,6 +68,8 @@ def test_a_run_leaves_checkpoint_curves_and_result(recipe_file, tmp_path, capsys
     assert result["recipe"]["seed"] == 3 and result["test"]["n"] == 8
     assert set(result["floors"]) == {"majority class", "root operator", "root operator and its digits"}
     assert f"{result['floors']['root operator']:.1%}" in said and str(out) in said
+    curves = read_curves(out / "metrics.csv")  # the floors, fitted after the training, have no part in its memory
+    assert result["peak_memory_mib"] == pytest.approx(max(float(row["peak_memory_mib"]) for row in curves), abs=0.1)
 
 
 @pytest.mark.parametrize(

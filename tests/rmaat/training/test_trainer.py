@@ -13,11 +13,12 @@ from lightning.fabric import Fabric
 from safetensors.torch import load_file, save_file
 
 from astro_sim.errors import InputError
+from rmaat.baselines import baseline_config
 from rmaat.data.listops import Grammar, generate
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import StageExamples
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
-from rmaat.training.evaluation import evaluate, renew_trace_statistics
+from rmaat.training.evaluation import TotalScore, evaluate, renew_trace_statistics
 from rmaat.training.log import read_curves
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import DataRecipe, Recipe
@@ -87,6 +88,63 @@ def test_drawing_a_stage_does_not_count_as_training(make_model, splits, tmp_path
     trainer.fit()
     assert clock[0] > 2000 and trainer.elapsed < 1
     assert read_curves(tmp_path / "metrics.csv")[-1]["step"] == "6"
+
+
+def test_tokens_per_second_are_those_of_the_steps(make_model, splits, tmp_path, monkeypatch):
+    """A step takes 1 s and a validation 1,000 s of a clock that nothing else moves: seconds hold both, rates the first.
+
+    Broken off after the second validation, in the middle of a step, and continued.
+    """
+    clock = [0.0]
+
+    def advance(seconds, result=None):
+        clock[0] += seconds
+        return result
+
+    monkeypatch.setattr("rmaat.training.trainer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("rmaat.training.trainer.evaluate", lambda *_: advance(1000, TotalScore(2.0, 0.1, 8)))
+    options = {"steps": 9, "batch_size": 8, "evaluate_every": 2, "save_every": 2}
+    recipe = Recipe(task="listops", optimisation=options)
+    steps, model = [], make_model()
+    hook = model.register_forward_pre_hook(lambda *_: steps.append(1 / (len(steps) != 4)))  # the fifth step fails
+    model.register_forward_pre_hook(lambda *_: advance(1))
+    with pytest.raises(ZeroDivisionError):
+        Trainer(recipe, splits, model, tmp_path).fit()
+    hook.remove()
+    trainer = Trainer(recipe, splits, model, tmp_path)
+    trainer.fit(resume=True)
+    rows = [row for row in read_curves(tmp_path / "metrics.csv") if row["split"] == "train"]
+    assert [int(row["step"]) for row in rows] == list(range(1, 10))
+    assert sum(float(row["tokens_per_s"]) for row in rows) == pytest.approx(trainer.tokens_seen)
+    assert trainer.tokens_per_s == pytest.approx(trainer.tokens_seen / 9)
+    assert trainer.elapsed == 9 + 5 * 1000
+
+
+def test_peak_memory_is_that_of_the_whole_training(make_model, make_recipe, splits, tmp_path, monkeypatch):
+    """Before the break it was larger than after it."""
+    monkeypatch.setattr("rmaat.training.trainer.peak_memory_mib", lambda: 500.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(make_model, make_recipe(), splits, tmp_path, stop_at=9)
+    monkeypatch.setattr("rmaat.training.trainer.peak_memory_mib", lambda: 100.0)
+    assert run(make_model, make_recipe(), splits, tmp_path, resume=True).peak_memory_mib == 500.0
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [({"learn_alpha": True}, {"log_alpha"}), ({"kind": "ssm"}, {"log_dt", "log_decay", "frequency"})],
+)
+def test_what_decay_would_move_elsewhere_does_not_decay(model, kept, tmp_path, splits):
+    """0 is alpha = 1 for the logarithm of alpha, another time scale for those of a state space."""
+    fields = {"dim": 8, "layers": 1, "heads": 2, "vocab_size": 16, "num_labels": 10}
+    changes = {name: value for name, value in model.items() if name != "kind"}
+    network = RMAATForSequenceClassification(baseline_config(model.get("kind", "rmaat"), 64, **fields | changes))
+    names = {id(p): name for name, p in network.named_parameters()}
+    trainer = Trainer(Recipe(task="listops", optimisation={"batch_size": 8}), splits, network, tmp_path)
+    decays = [{names[id(p)] for p in group["params"]} for group in trainer.optimizer.param_groups]
+    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.01, 0]
+    assert set.union(*decays) == set(names.values())
+    still = {name for name in decays[1] if network.get_parameter(name).ndim > 1}
+    assert {name.rpartition(".")[2] for name in still} == kept
 
 
 def run(make_model, recipe, splits, out, stop_at=None, resume=False):
@@ -239,7 +297,7 @@ def test_the_checkpoint_is_the_best_on_validation(make_model, make_recipe, split
     model = RMAATForSequenceClassification.from_pretrained(tmp_path / "checkpoint")
     scores = evaluate(model, splits.validation, 8, None, trainer.fabric)
     assert len(rows) == 3
-    assert scores["accuracy"] == pytest.approx(best, abs=1e-6) and trainer.best == pytest.approx(best)
+    assert scores.accuracy == pytest.approx(best, abs=1e-6) and trainer.best == pytest.approx(best)
 
 
 def test_trace_statistics_of_a_checkpoint_are_those_of_its_weights(make_model, make_recipe, splits, tmp_path):
@@ -269,6 +327,20 @@ def test_trace_statistics_of_pairs_are_those_of_their_documents(make_model, spli
     renew_trace_statistics(pair, pairs, 32, None, Fabric(accelerator="cpu"))
     for name, value in single.trace_norm.state_dict().items():
         torch.testing.assert_close(pair.trace_norm.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_trace_statistics_do_not_depend_on_the_size_of_the_batch(make_model):
+    """With 1,024 examples a batch, all lengths are still seen: the statistics of 4 a batch, to float32's rounding."""
+    data = generate(3000, 2, Grammar(max_depth=5, min_length=20, max_length=120))
+    found = []
+    for batch_size in (4, 1024):
+        model = make_model(trace_norm=True)
+        renew_trace_statistics(model, data, batch_size, None, Fabric(accelerator="cpu"))
+        found.append(model.trace_norm.state_dict())
+    shortest, longest = found[0]["log_lengths"].exp()
+    assert shortest.round() <= np.quantile(data.lengths, 0.01) and longest.round() >= np.quantile(data.lengths, 0.99)
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -351,5 +423,6 @@ def test_a_score_does_not_depend_on_the_batches(make_model, batch_size):
         logits = model(torch.from_numpy(ids), torch.from_numpy(lengths)).logits
     labels = torch.from_numpy(np.asarray(data.labels))
     scores = evaluate(model, data, batch_size, None, fabric)
-    assert scores["accuracy"] == pytest.approx(logits.argmax(1).eq(labels).double().mean().item(), abs=1e-7)  # float32
-    assert scores["loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert scores.predictions == 33
+    assert scores.accuracy == pytest.approx(logits.argmax(1).eq(labels).double().mean().item(), abs=1e-7)  # float32
+    assert scores.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
