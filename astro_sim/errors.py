@@ -28,13 +28,15 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
-        given = repr(value)
-        if len(given) > LONGEST_VALUE:
-            given = f"{given[:LONGEST_VALUE]}..."
-        super().__init__(f"{field}: got {given}, expected {allowed}")
+        super().__init__(f"{shortened(field)}: got {shortened(repr(value))}, expected {allowed}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.allowed)
+
+
+def shortened(text: str) -> str:
+    """The first `LONGEST_VALUE` characters of a longer text."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def refusal(error: ValidationError, kind: type[BaseModel], where: str = "") -> InputError:

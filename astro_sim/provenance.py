@@ -56,7 +56,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The block may create a file or a folder at the temporary path. What is at `path` stays untouched until the
     block has ended without an exception, and is only ever replaced by its like: a file by a file, a folder by
-    one that has all of its names.
+    one that has all of its names, in the folders inside it too.
 
     Raises
     ------
@@ -89,7 +89,8 @@ def _refuse_to_lose(old: Path, new: Path) -> None:
         kinds = ("a file", "a folder")
         raise InputError("output", str(old), f"the path of {kinds[new.is_dir()]}; there is {kinds[old.is_dir()]}")
     if old.is_dir():
-        refuse_other_entries(old, (entry.name for entry in new.iterdir()))
+        for folder in (new, *(inner for inner in new.rglob("*") if inner.is_dir())):
+            refuse_other_entries(old / folder.relative_to(new), (entry.name for entry in folder.iterdir()))
 
 
 def refuse_other_entries(folder: str | Path, names: Iterable[str]) -> None:
@@ -102,6 +103,13 @@ def refuse_other_entries(folder: str | Path, names: Iterable[str]) -> None:
     others = sorted(name for name in there - set(names) if not _LEFT_BY_SYSTEMS.fullmatch(name))
     if others:
         raise InputError("output", str(folder), f"a folder without anything else in it; it holds {others[0]!r}")
+
+
+def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
+    """InputError if writing `out` would replace one of the `inputs`, or a file inside one of them."""
+    for path in inputs:
+        if path is not None and out.resolve().is_relative_to(path.resolve()):
+            raise InputError("--out", str(out), f"another path than what is read, {path}")
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:

@@ -117,7 +117,7 @@ class BioParameters(Section):
         if not path.is_file():
             raise InputError("bio-parameters", str(path), "an existing TOML file")
         try:
-            entries = tomllib.loads(path.read_text(encoding="utf-8"))
+            entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError("bio-parameters", str(path), f"a TOML file ({error})") from None
         return cls.of(entries, str(path))

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +19,7 @@ from astro_sim.provenance import replacing, write_json
 from rmaat.config import RMAATConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Pretrained(nn.Module, PyTorchModelHubMixin):
@@ -56,7 +59,9 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
             If a file is missing or broken, or the weights are not those of the configuration or not finite.
         """
         path = _local(str(folder), hub)
-        model = cls(read_config(path))
+        config = read_config(path)
+        with _faults_in(path / CONFIG):
+            model = cls(config)
         try:
             tensors = load_file(path / WEIGHTS)
         except (OSError, SafetensorError) as error:
@@ -72,7 +77,7 @@ def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def check_tensors(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], where: str) -> None:
-    """InputError unless there is a tensor of each shape `wanted`, and no other, of finite floats; a fault is named.
+    """InputError unless there is a tensor of each shape `wanted`, and no other, of floats that float32 holds.
 
     One of no dimensions may be a whole number: a counter.
     """
@@ -80,9 +85,9 @@ def check_tensors(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]
         given = tuple(tensors[name].shape) if name in tensors else "nothing"
         if given != wanted.get(name):
             raise InputError(f"{where}: {name}", given, f"shape {wanted.get(name, 'none')}")
-        if given and not tensors[name].is_floating_point():
-            raise InputError(f"{where}: {name}", str(tensors[name].dtype), "floats")
-        if not tensors[name].isfinite().all():
+        if given and tensors[name].dtype not in FLOATS:
+            raise InputError(f"{where}: {name}", str(tensors[name].dtype), "floats of 16, 32 or 64 bits")
+        if not tensors[name].float().isfinite().all():
             raise InputError(f"{where}: {name}", "values that are not finite", "finite ones")
 
 
@@ -95,8 +100,15 @@ def read_config(folder: Path) -> RMAATConfig:
         raise InputError("checkpoint", str(path), f"a JSON file ({error})") from None
     if not isinstance(fields, dict):
         raise InputError("checkpoint", str(path), "a JSON object")
-    try:
+    with _faults_in(path):
         return RMAATConfig(**fields)
+
+
+@contextmanager
+def _faults_in(path: Path) -> Iterator[None]:
+    """Name the file at `path` in an InputError of the block."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{path}: {error.field}", error.value, error.allowed) from None
 

@@ -60,6 +60,15 @@ def test_a_folder_with_other_things_in_it_is_never_lost(tmp_path: Path, writes_f
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_in_a_folder_is_not_lost_either(tmp_path: Path) -> None:
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    (tmp_path / "data" / "train" / "picture").write_text("years of work")
+    with pytest.raises(InputError, match=r"data/train.*holds 'picture'"), replacing(tmp_path / "data") as temporary:
+        (temporary / "train").mkdir(parents=True)
+        (temporary / "train" / "tokens").touch()
+    assert (tmp_path / "data" / "train" / "picture").read_text() == "years of work"
+
+
 @pytest.mark.parametrize("left", [".DS_Store", ".nfs000000000123456700000001", "Thumbs.db"])
 def test_what_a_file_system_leaves_in_a_folder_does_not_keep_it(tmp_path: Path, left: str) -> None:
     target = tmp_path / "checkpoint"

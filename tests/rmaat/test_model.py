@@ -179,11 +179,17 @@ def test_broken_checkpoints_are_one_clear_line(tmp_path: Path) -> None:
     save_file(tensors | {"classifier.bias": torch.zeros(4, dtype=torch.int64)}, folder / "model.safetensors")
     with pytest.raises(InputError, match=r"classifier.bias: got 'torch.int64', expected floats"):
         RMAATForSequenceClassification.from_pretrained(folder)
+    save_file(tensors | {"classifier.bias": torch.zeros(4).to(torch.float8_e4m3fn)}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"classifier.bias: got 'torch.float8_e4m3fn', expected floats of 16, 32"):
+        RMAATForSequenceClassification.from_pretrained(folder)
+    save_file(tensors | {"classifier.bias": torch.full((4,), 1e300, dtype=torch.float64)}, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"classifier.bias: got 'values that are not finite'"):
+        RMAATForSequenceClassification.from_pretrained(folder)
     (folder / "model.safetensors").write_bytes(b"\x80\x04not safetensors")
     with pytest.raises(InputError, match="a safetensors file"):
         RMAATForSequenceClassification.from_pretrained(folder)
     (folder / "config.json").write_text('{"vocab_size": 16, "num_labels": 4, "bio": {"retention": 5}}')
-    with pytest.raises(InputError, match="bio-parameters: provenance: got 'nothing', expected a value"):
+    with pytest.raises(InputError, match=r"config.json: bio-parameters: provenance: got 'nothing', expected a value"):
         RMAATForSequenceClassification.from_pretrained(folder)
     (folder / "config.json").write_text('{"dim": "wide"}')
     with pytest.raises(InputError, match=r"config.json: dim: got 'wide', expected a valid integer"):

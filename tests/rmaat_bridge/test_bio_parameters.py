@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 
 import pytest
 import tomlkit
@@ -39,6 +40,12 @@ def test_same_recording_gives_the_same_bytes_but_for_the_time(macro_file, bio, t
 
 def test_saving_and_loading_loses_nothing(bio, tmp_path):
     assert BioParameters.load(bio.save(tmp_path / "bio.toml")) == bio
+
+
+def test_a_file_as_windows_editors_save_it_is_read(bio, tmp_path):
+    path = bio.save(tmp_path / "bio.toml")
+    path.write_bytes(BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert BioParameters.load(path) == bio
 
 
 def test_editing_any_parameter_changes_the_model(bio, tmp_path):

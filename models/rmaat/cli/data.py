@@ -9,6 +9,7 @@ from rmaat.cli.options import folder_to_write, out_folder
 
 app = typer.Typer(help="Prepare a task's data; look at them.", no_args_is_help=True)
 
+MOST = 10**7  # examples, as in a recipe
 TaskArgument = Annotated[str, typer.Argument(help="listops, text, retrieval, image, pathfinder, mnist, …")]
 
 
@@ -19,9 +20,13 @@ def prepare(
         Path | None, typer.Option("--folder", help="In the official layout; else downloaded or generated.")
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
-    train: Annotated[int | None, typer.Option("--train", min=1, help="Training examples to generate (20,000).")] = None,
-    validation: Annotated[int | None, typer.Option("--validation", min=1, help="For validation (1,000).")] = None,
-    test: Annotated[int | None, typer.Option("--test", min=1, help="For the test (2,000).")] = None,
+    train: Annotated[
+        int | None, typer.Option("--train", min=1, max=MOST, help="Examples to generate (20,000).")
+    ] = None,
+    validation: Annotated[
+        int | None, typer.Option("--validation", min=1, max=MOST, help="For validation (1,000).")
+    ] = None,
+    test: Annotated[int | None, typer.Option("--test", min=1, max=MOST, help="For the test (2,000).")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of generated examples (0).")] = None,
     settings: Annotated[
         list[str] | None,

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from astro_sim.errors import InputError
 from astro_sim.provenance import versions, write_json
 from rmaat.cli.options import SeedOption, out_folder, refuse_foreign
 
-ARTEFACTS = ("macro.nc", "bio.toml", "train", "deploy", "backprop_memory.json", "report.html")
+ARTEFACTS = ("demo.json", "macro.nc", "bio.toml", "train", "deploy", "backprop_memory.json", "report.html")
 MEMORY_SEGMENTS = [1, 2, 4, 8, 16, 32]
 MEMORY_BATCH = 4
 
@@ -24,6 +25,7 @@ def demo(
 ) -> None:
     """Simulate, fit, train, deploy and report on one seed; the report opens offline in a browser."""
     from astro_sim import save_recording, simulate_macro
+    from rmaat.data.tasks import find_task
     from rmaat.report.run_report import write_report
     from rmaat.training.folder import held
     from rmaat.training.recipe import load_recipe
@@ -33,6 +35,10 @@ def demo(
     from rmaat_lava.trial import deploy_run
 
     recipe, target = load_recipe(config, {"seed": seed}), choose_target(target)
+    find_task(recipe.task, f"{config}: task")
+    for entry, value in (("objective", recipe.objective), ("kind", recipe.kind), ("task", recipe.task)):
+        if value in ("masked", "floor", "language"):
+            raise InputError(f"{config}: {entry}", value, "another: the demo deploys a classifier")
     refuse_foreign(out, ARTEFACTS, "demo.json")
     about = {"seed": seed, "config": config, "versions": versions()}
     seconds: dict[str, float] = {}
@@ -42,7 +48,7 @@ def demo(
             save_recording(simulate_macro(seed=seed), out / "macro.nc")
         with _stage("fit", "retention, astrocytic kernel, exponent (SciPy)", seconds):
             BioParameters.from_recordings(out / "macro.nc", seed=seed).save(out / "bio.toml")
-        with _stage("train", "RMAAT on ListOps with AMRB (PyTorch)", seconds):
+        with _stage("train", f"{recipe.kind} on {recipe.task} (PyTorch)", seconds):
             train(recipe, out / "bio.toml", out / "train", overwrite=True)
         with _stage("deploy", f"integers on target {target}", seconds):
             found = deploy_run(out / "train", out / "deploy", target=target, seed=seed)

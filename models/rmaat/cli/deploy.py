@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_folder, refuse_foreign, refuse_to_replace
+from astro_sim.provenance import refuse_to_replace
+from rmaat.cli.options import ConfigOption, SeedOption, out_folder, refuse_foreign
 
 
 def deploy(
@@ -36,7 +37,7 @@ def deploy(
     from rmaat_lava.trial import deploy_run
 
     refuse_to_replace([checkpoint_folder(checkpoint), config], out)
-    refuse_foreign(out, ("deployment", "outputs.npz", "report.html"), "agreement.json")
+    refuse_foreign(out, ("agreement.json", "deployment", "outputs.npz", "report.html"), "agreement.json")
     console = Console(soft_wrap=True, highlight=False)
     with console.status("quantising and running unseen sequences"):
         found = deploy_run(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import out_file, refuse_to_replace
+from astro_sim.provenance import refuse_to_replace
+from rmaat.cli.options import out_file
 
 
 def evaluate(
@@ -15,7 +16,7 @@ def evaluate(
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Another layout: 20news (retrieval).")] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Sequences at a time.")] = 32,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of generated data.")] = None,
     out: Annotated[Path | None, out_file("JSON file for the result.")] = None,
 ) -> None:

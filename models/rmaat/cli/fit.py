@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_file, refuse_to_replace
+from astro_sim.provenance import refuse_to_replace
+from rmaat.cli.options import ConfigOption, SeedOption, out_file
 
 if TYPE_CHECKING:
     from rich.table import Table

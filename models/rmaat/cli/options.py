@@ -1,5 +1,6 @@
 """Options that every subcommand shares."""
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable
@@ -53,9 +54,11 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("--config", str(path), f"a TOML file ({error})") from None
     entries = {key.replace("-", "_"): value for key, value in entries.items()}
-    for key in entries:
+    for key, value in entries.items():
         if key not in known:
-            raise InputError(f"{path}: {key}", entries[key], f"one of {', '.join(sorted(known))}")
+            raise InputError(f"{path}: {key}", value, f"one of {', '.join(sorted(known))}")
+        if value == "":  # as a path it would be the current folder
+            raise InputError(f"{path}: {key}", value, "a value that is not empty")
     return entries
 
 
@@ -70,17 +73,21 @@ def out_folder(help: str) -> Any:
 
 
 def refuse_foreign(out: Path, names: Iterable[str], mark: str) -> None:
-    """InputError if there is anything of these `names` in `out`, but no `mark`: it is not this command's."""
+    """InputError if there is anything of these `names` in `out`, but no `mark` that says what made it.
+
+    `mark` is a glob pattern of JSON files that this command writes.
+    """
     found = [name for name in names if (out / name).exists()]
-    if found and not any(out.glob(mark)):
+    if found and not any(map(_says_what_made_it, out.glob(mark))):
         raise InputError("--out", str(out), f"a folder without {found[0]}, which this command would replace")
 
 
-def refuse_to_replace(inputs: Iterable[Path | None], out: Path) -> None:
-    """InputError if writing `out` would replace one of the `inputs`, or a file inside one of them."""
-    for path in inputs:
-        if path is not None and out.resolve().is_relative_to(path.resolve()):
-            raise InputError("--out", str(out), f"another path than what is read, {path}")
+def _says_what_made_it(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and bool({"versions", "recipe"} & content.keys())
 
 
 def file_to_write(path: MaybePath) -> MaybePath:

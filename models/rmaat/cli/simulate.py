@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from astro_sim.errors import InputError
-from rmaat.cli.options import ConfigOption, SeedOption, file_to_write, out_file, refuse_to_replace
+from astro_sim.provenance import refuse_to_replace
+from rmaat.cli.options import ConfigOption, SeedOption, file_to_write, out_file
 
 if TYPE_CHECKING:
     from xarray import Dataset

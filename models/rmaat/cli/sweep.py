@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from rmaat.cli.options import ConfigOption, SeedOption, out_file, refuse_to_replace
+from astro_sim.provenance import refuse_to_replace
+from rmaat.cli.options import ConfigOption, SeedOption, out_file
 from rmaat.cli.simulate import parse_settings
 
 

@@ -10,7 +10,7 @@ from rmaat.cli.options import folder_to_write, out_folder
 
 def train(
     task: Annotated[
-        str | None, typer.Option("--task", help="What to learn: listops, text, …; else what --config says, or listops.")
+        str | None, typer.Option("--task", help="What to learn: listops, text, …; else that of --config, or listops.")
     ] = None,
     bio: Annotated[
         Path | None,

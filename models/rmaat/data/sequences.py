@@ -16,6 +16,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import replacing, timestamp, versions
 
 ARRAYS = ("tokens", "offsets", "labels")
+FILES = (*(f"{name}.npy" for name in ARRAYS), "about.json")
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ class Sequences:
             data = cls(**arrays, **about)
         except (OSError, ValueError, TypeError) as error:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None
+        if not isinstance(data.about, dict):
+            raise InputError(f"{folder / 'about.json'}: about", data.about, "a table")
         for name in ("vocab_size", "num_labels", "parts"):
             if type(value := getattr(data, name)) is not int or value < 1:
                 raise InputError(f"{folder / 'about.json'}: {name}", value, "a whole number from 1")

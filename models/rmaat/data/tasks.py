@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from astro_sim.errors import InputError
 from astro_sim.provenance import refuse_other_entries, replacing
 from rmaat.data import audio, image, listops, pathfinder, pathfinder_files, text
-from rmaat.data.sequences import Sequences
+from rmaat.data.sequences import FILES, Sequences
 from rmaat.data.sources import Download, fetch, unpacked
 
 if TYPE_CHECKING:
@@ -39,13 +40,17 @@ class StageExamples:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training, validation and test examples of one task, training examples of each curriculum stage, their origin."""
+    """Training, validation and test examples of one task, training examples of each curriculum stage, their origin.
+
+    `folder` is what the examples were read from; None of drawn ones.
+    """
 
     train: Sequences
     validation: Sequences
     test: Sequences
     stages: tuple[StageExamples, ...] = ()
     origin: str = ""
+    folder: Path | None = None
 
     def about(self) -> dict[str, dict[str, int]]:
         """Examples and tokens of each split: what tells other data from the same."""
@@ -199,6 +204,8 @@ def prepare(
     """
     task, settings = find_task(name), settings or {}
     refuse_other_entries(out, SPLITS)
+    for split in SPLITS:
+        refuse_other_entries(out / split, FILES)
     if path is None and task.generate:
         if source is not None:
             raise InputError("--source", source, "none for generated examples")
@@ -252,9 +259,13 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
             raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
         if recipe.source not in (None, found := cached["train"].about.get("source")):
             raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
-        return Splits(**cached, stages=stages, origin=f"the cache {folder}")
+        for split, number in product(SPLITS, ("vocab_size", "num_labels", "parts")):
+            if (value := getattr(cached[split], number)) != (wanted := getattr(cached["train"], number)):
+                place = folder / split / "about.json"
+                raise InputError(f"{place}: {number}", value, f"{wanted}, that of the training examples")
+        return Splits(**cached, stages=stages, origin=f"the cache {folder}", folder=folder)
     if recipe.folder:
-        return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder))
+        return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder), folder=folder)
     if task.generate is None:
         raise InputError(
             "data", str(folder), f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
@@ -262,7 +273,8 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     if recipe.source is not None:
         raise InputError("--source", recipe.source, "none for generated examples")
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    return Splits(**_drawn(task, sizes, seed), stages=stages, origin=f"the generator, seed {seed}")
+    drawn = _drawn(task, sizes, seed)
+    return Splits(**drawn, stages=stages, origin=f"the generator, seed {seed}", folder=None)
 
 
 def _drawn(task: Task, sizes: dict[str, int], seed: int, **settings: int) -> dict[str, Sequences]:

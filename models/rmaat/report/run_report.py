@@ -3,6 +3,7 @@
 import json
 import zipfile
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -246,15 +247,19 @@ class Entries(dict[str, Any]):
         raise InputError("run", str(self.path), f"what `rmaat demo` writes there, {name} included")
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number that a run writes")
+def _finite(text: str) -> float:
+    if not isfinite(value := float(text)):
+        raise ValueError(f"{text} is no number that a run writes")
+    return value
 
 
 def read_json(path: Path) -> Entries:
     """A JSON artefact of the run."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=partial(Entries, path), parse_constant=_refuse_constant)
+        content = json.loads(
+            text, object_pairs_hook=partial(Entries, path), parse_float=_finite, parse_constant=_finite
+        )
     except (OSError, ValueError) as error:
         raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
     if not isinstance(content, Entries):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
@@ -18,7 +19,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
-from rmaat.training.benchmark_table import collect, folder_name, read_result, with_defaults
+from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
 from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -102,11 +103,16 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     Raises
     ------
     InputError
-        If a recipe cannot be, a result in `out` is damaged, or one of these cells was made by another recipe.
+        If a recipe cannot be, a result in `out` is damaged, or a seed of one of these models was run by another
+        recipe; and if a cell is killed.
     """
     collect(out)  # what is there must be whole
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
-    todo = [(cell, recipe, out, workers) for cell, recipe in recipes.items() if not _is_done(cell.folder(out), recipe)]
+    for cell, recipe in recipes.items():
+        seeds = cell.folder(out).parent
+        for path in sorted(seeds.glob("seed-*/result.json")):
+            refuse_other_recipe(seeds, read_result(path).recipe, with_defaults(recipe))
+    todo = [(cell, recipe, out, workers) for cell, recipe in recipes.items() if not _is_done(cell, out)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])
     pool = ProcessPoolExecutor(workers, processes, max_tasks_per_child=1)
@@ -115,8 +121,11 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     try:  # no more cells are handed over than run, so that a cell that fails, or Ctrl-C, ends the table
         while running := running | {pool.submit(_run, *job) for job in islice(jobs, workers - len(running))}:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for cell in done:
-                cell.result()
+            for ended in done:
+                ended.result()
+    except BrokenProcessPool:
+        allowed = "processes that are left to end: one was killed, for want of memory perhaps; the same command goes on"
+        raise InputError("--workers", workers, allowed) from None
     except KeyboardInterrupt:
         me = psutil.Process()
         workers_left = set(me.children(recursive=True)) - set(me.children())  # the server's children
@@ -134,14 +143,8 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
         pool.shutdown()
 
 
-def _is_done(folder: Path, recipe: Recipe) -> bool:
-    """Whether the cell in `folder` has a result; it must be of this recipe."""
-    path = folder / "result.json"
-    if not path.is_file():
-        return False
-    if read_result(path).recipe != with_defaults(recipe):
-        raise InputError("--out", str(folder), "a folder without a finished run of another recipe")
-    return True
+def _is_done(cell: Cell, out: Path) -> bool:
+    return (cell.folder(out) / "result.json").is_file()
 
 
 def _run(cell: Cell, recipe: Recipe, out: Path, workers: int) -> None:
@@ -152,7 +155,7 @@ def _run(cell: Cell, recipe: Recipe, out: Path, workers: int) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script runs in the background
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-    if _is_done(cell.folder(out), recipe):  # by another table's process, meanwhile
+    if _is_done(cell, out):  # by another table's process, meanwhile
         return
     Console().print(f"[bold]{cell.task} · {cell.model} · seed {cell.seed}")
     train(recipe, None, cell.folder(out), resume=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from astro_sim.errors import InputError, refusal
 from astro_sim.provenance import replacing
 from rmaat.config import RMAATConfig
+from rmaat.training.folder import first_difference
 from rmaat.training.recipe import Recipe
 
 TABLES = ("table.md", "table.tex", "table.csv")
@@ -112,13 +113,20 @@ def collect(out: Path) -> list[dict[str, Any]]:
         if result.test is not None:
             same = found.setdefault((task, model), [])
             same.append(result)
-            if result.recipe.model_copy(update={"seed": same[0].recipe.seed}) != same[0].recipe:
-                raise InputError("--out", str(path.parents[1]), "a folder whose seeds were run by one recipe")
+            refuse_other_recipe(path.parents[1], same[0].recipe, result.recipe)
     rows = [_row(task, model, results) for (task, model), results in found.items()]
     for task, known in floors.items():
         for name, values in known.items():
             rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
     return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
+
+
+def refuse_other_recipe(folder: Path, there: Recipe, here: Recipe) -> None:
+    """InputError unless two recipes of the seeds in `folder` differ in nothing but the seed."""
+    entries, others = (recipe.model_dump(mode="json", exclude={"seed"}) for recipe in (there, here))
+    if entries != others:
+        why = first_difference(entries, others)
+        raise InputError("--out", str(folder), f"a folder whose seeds were run by one recipe ({why})")
 
 
 def _own_data(model: str) -> str:

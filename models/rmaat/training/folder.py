@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from astro_sim.errors import InputError
+from astro_sim.errors import InputError, shortened
 from astro_sim.provenance import write_json
 
 REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
@@ -41,7 +41,7 @@ def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
     holds_a_run = noted.is_file() or (out / "result.json").is_file()
     if resume and holds_a_run and (before := _read(noted)) != about:
         allowed = "a folder of a run with the same recipe, data, bio-parameters and start"
-        why = f"{noted.name} cannot be read" if before is None else _first_difference(before, about)
+        why = f"{noted.name} cannot be read" if before is None else first_difference(before, about)
         raise InputError("--resume", str(out), f"{allowed} ({why})")
     if not resume or not noted.is_file():
         for name in REPLACED:
@@ -55,17 +55,19 @@ def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
 def _read(noted: Path) -> Any:
     """What `make_room` noted; None of a missing or damaged file."""
     try:
-        return json.loads(noted.read_text(encoding="utf-8"))
+        content = json.loads(noted.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return content if isinstance(content, dict) else None
 
 
-def _first_difference(there: Any, here: Any, *path: str) -> str:
+def first_difference(there: Any, here: Any, *path: str) -> str:
+    """The first entry in which two tables of tables differ, in words."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in here | there:
             if there.get(key) != here.get(key):
-                return _first_difference(there.get(key), here.get(key), *path, key)
-    return f"{'.'.join(path)} is {there!r} there and {here!r} here"
+                return first_difference(there.get(key), here.get(key), *path, key)
+    return f"{'.'.join(path)} is {shortened(repr(there))} there and {shortened(repr(here))} here"
 
 
 @contextmanager

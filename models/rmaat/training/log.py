@@ -6,6 +6,7 @@ import csv
 import resource
 import sys
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
 
 def _is_whole(row: dict[str, Any]) -> bool:
     try:
-        float(row["loss"]), float(row["accuracy"]), float(row["elapsed_s"])
-        return int(row["step"]) >= 0 and row["split"] in ("train", "validation")
+        numbers = float(row["loss"]), float(row["accuracy"]), float(row["elapsed_s"])
+        return all(map(isfinite, numbers)) and int(row["step"]) >= 0 and row["split"] in ("train", "validation")
     except (TypeError, ValueError):
         return False
 

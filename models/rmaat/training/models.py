@@ -15,7 +15,7 @@ from rmaat.baselines import baseline_config
 from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import TASKS
+from rmaat.data.tasks import TASKS, find_task
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat.pretrained import Pretrained
@@ -125,4 +125,5 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({reason})") from None
     recipe = validated(entries, str(path))
+    find_task(recipe.task, f"{path}: task")
     return head(recipe).from_pretrained(folder), recipe

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import file_sha256, timestamp, versions, write_json
+from astro_sim.provenance import file_sha256, refuse_to_replace, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, TASKS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
@@ -207,6 +207,8 @@ def score_checkpoint(
     console = console or Console()
     with console.status(f"reading or drawing the data of {recipe.task}"):
         splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
+    if out is not None and splits.folder is not None:
+        refuse_to_replace([splits.folder], out)
     examples = getattr(splits, split)
     refuse_other_data(model.config, recipe.task, examples)
     n = len(examples)

@@ -263,6 +263,15 @@ class Trainer:
         )
         save_state(self.out / "states", progress, self._modules, self.optimizer.optimizer, random)
 
+    def _fault(self) -> str | None:
+        """What is wrong with the checkpoint of the best weights."""
+        folder = self.out / "checkpoint"
+        try:
+            recipe = load_checkpoint(folder)[1]
+        except InputError as error:
+            return str(error)
+        return None if recipe == self.recipe else f"{folder} is of another recipe"
+
     def _restore(self) -> int:
         found = load_state(self.out / "states", self._modules, self.optimizer.optimizer, self.options.steps)
         if found is None:
@@ -271,8 +280,8 @@ class Trainer:
         self.best, step, self.peak_memory_mib = progress.best, progress.step, progress.peak_memory_mib
         self.elapsed, self.validating = progress.elapsed, progress.validating
         self.tokens_seen = self._counted = progress.tokens_seen
-        if self.best >= 0 and (fault := self.fabric.broadcast(_fault(self.out / "checkpoint"))):
-            log.warning("weights of step %d take the place of the best ones, which are broken: %s", step, fault)
+        if self.best >= 0 and (fault := self.fabric.broadcast(self._fault())):
+            log.warning("weights of step %d take the place of the best ones, which cannot be used: %s", step, fault)
             self.best = -1.0
             self._validate(step, None)
         torch.set_rng_state(random["cpu"])  # last: a checkpoint that is read draws weights first
@@ -281,15 +290,6 @@ class Trainer:
         if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
             torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
         return step
-
-
-def _fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint folder."""
-    try:
-        load_checkpoint(checkpoint)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -104,16 +104,59 @@ def test_a_default_output_that_cannot_be_is_refused_too(
 
 
 @pytest.mark.parametrize(
-    ("command", "holds"), [(("data", "prepare", "listops"), "."), (("deploy", "absent"), "deployment")]
+    ("command", "holds"),
+    [
+        (("data", "prepare", "listops"), "."),
+        (("data", "prepare", "listops"), "train"),
+        (("deploy", "absent"), "deployment"),
+    ],
 )
 def test_a_folder_of_other_things_is_refused_before_any_work(
     command: tuple[str, ...], holds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / holds).mkdir(exist_ok=True)
     (tmp_path / holds / "notes").write_text("kept")
-    (tmp_path / "agreement.json").touch()  # of an earlier deployment
-    assert re.search("it holds '(notes|agreement.json)'", refusal(capsys, *command, "--out", tmp_path))
+    if command[0] == "deploy":
+        (tmp_path / "agreement.json").write_text('{"versions": {}}')  # of an earlier deployment
+    assert re.search("it holds 'notes'", refusal(capsys, *command, "--out", tmp_path))
     assert (tmp_path / holds / "notes").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("command", "mark"),
+    [(("demo",), "demo.json"), (("deploy", "absent"), "agreement.json")],
+)
+@pytest.mark.parametrize("content", ["mine", "{}", '{"mine": 1}'])
+def test_a_file_of_the_same_name_is_not_this_commands(
+    command: tuple[str, ...], mark: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / mark).write_text(content)
+    assert f"a folder without {mark}, which" in refusal(capsys, *command, "--out", tmp_path)
+    assert (tmp_path / mark).read_text() == content and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ('task = "listops"\nkind = "floor"', "kind: got 'floor', expected another"),
+        ('task = "listops"\nobjective = "masked"', "objective: got 'masked', expected another"),
+        ('task = "language"', "task: got 'language', expected another"),
+        ('task = "foo"', "task: got 'foo', expected one of"),
+    ],
+)
+def test_a_demo_of_what_cannot_be_deployed_is_refused_before_any_work(
+    entries: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.toml").write_text(entries)
+    assert said in refusal(capsys, "demo", "--config", tmp_path / "own.toml", "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_in_a_file_of_options_is_not_the_current_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.toml").write_text('out = ""')
+    assert "own.toml: out: got ''" in refusal(capsys, "deploy", "absent", "--config", tmp_path / "own.toml")
 
 
 @pytest.mark.parametrize(

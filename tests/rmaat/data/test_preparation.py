@@ -45,6 +45,15 @@ def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
         assert np.array_equal(ours.labels, theirs.labels)
 
 
+def test_splits_of_one_cache_have_the_same_ids_and_classes(tmp_path):
+    options = [f"--{split}=2" for split in ("train", "validation", "test")]
+    assert CliRunner().invoke(app, ["prepare", "listops", "--out", str(tmp_path), *options]).exit_code == 0
+    about = tmp_path / "test" / "about.json"
+    about.write_text(about.read_text().replace('"vocab_size": 16', '"vocab_size": 40'))
+    with pytest.raises(InputError, match=r"test/about.json: vocab_size: got 40, expected 16, that of the training"):
+        load_splits("listops", DataRecipe(folder=str(tmp_path)), 0)
+
+
 def test_the_generator_takes_its_settings(tmp_path):
     settings, few = ["--set=size=128", "--set=contour_length=6"], ["--train=2", "--validation=1", "--test=1"]
     done = CliRunner().invoke(app, ["prepare", "pathfinder", *settings, *few, "--out", str(tmp_path / "wide")])

@@ -74,6 +74,7 @@ def test_split_is_a_partition():
         ("about", {"num_labels": "a"}, "about.json: num_labels: got 'a'"),
         ("about", {"vocab_size": 0}, "about.json: vocab_size: got 0"),
         ("about", {"parts": None}, "about.json: parts: got None"),
+        ("about", {"about": None}, "about.json: about: got None, expected a table"),
     ],
 )
 def test_arrays_that_are_no_sequences_are_refused(tmp_path, name, content, said):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,6 +110,7 @@ def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
     [
         ("train/result.json", {"test": {}}, "result.json.*accuracy included"),
         ("train/result.json", {"test": {"accuracy": math.nan}}, r"result.json.*\(NaN is no number"),
+        ("train/result.json", {"seconds": math.inf}, r"result.json.*\(Infinity is no number"),
         ("deploy/agreement.json", {"accuracy_float": "high"}, "artefacts as `rmaat demo` writes them"),
     ],
 )
@@ -116,6 +118,13 @@ def test_an_artefact_with_other_entries_is_refused(run: Path, artefact: str, ent
     """Entries within entries, and values of other kinds."""
     changed = json.dumps(json.loads((run / artefact).read_text()) | entries)
     with holding(run / artefact, changed), pytest.raises(InputError, match=said):
+        write_report(run)
+
+
+def test_a_number_too_large_for_a_float_is_refused(run: Path) -> None:
+    path = run / "deploy" / "agreement.json"
+    changed = re.sub(r'"predictions_agree": [\d.]+', '"predictions_agree": 1e999', path.read_text())
+    with holding(path, changed), pytest.raises(InputError, match=r"agreement.json.*\(1e999 is no number"):
         write_report(run)
 
 

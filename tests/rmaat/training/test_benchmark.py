@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_table_of_models_and_seeds(tmp_path):
     config = tmp_path / "listops" / "no-retention" / "seed-1" / "checkpoint" / "config.json"
     assert json.loads(config.read_text())["retention"] == "off"
     other = bench(tmp_path, "--models", "rmaat", "--seeds", "1", "--steps", "2")
-    assert isinstance(other.exception, InputError) and "another recipe" in str(other.exception)
+    assert isinstance(other.exception, InputError) and "steps is 1 there and 2 here" in str(other.exception)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,19 @@ def test_seeds_of_other_recipes_are_no_spread(tmp_path):
         path = tmp_path / "listops" / "rmaat" / f"seed-{seed}" / "result.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"recipe": recipe, "floors": {}, "test": {"accuracy": 0.5}}))
-    with pytest.raises(InputError, match=r"listops/rmaat', expected a folder whose seeds were run by one recipe"):
+    said = r"listops/rmaat', expected a folder whose seeds were run by one recipe \(optimisation.steps is 4 there and 8"
+    with pytest.raises(InputError, match=said):
         collect(tmp_path)
+
+
+def test_another_recipe_than_that_of_the_other_seeds_is_refused_before_it_is_run(tmp_path):
+    options = ("--models", "linear", "--seeds", "2")
+    assert bench(tmp_path, *options).exit_code == 0
+    shutil.rmtree(tmp_path / "listops" / "linear" / "seed-0")
+    refused = bench(tmp_path, *options, "--set", "optimisation.clip=2.0").exception
+    assert "optimisation.clip is 1.0 there and 2.0 here" in str(refused)
+    assert not (tmp_path / "listops" / "linear" / "seed-0").exists()
+    assert bench(tmp_path, *options).exit_code == 0
 
 
 def test_floors_of_other_data_have_a_row_of_their_own(tmp_path):
@@ -129,6 +141,9 @@ def test_tables_of_somebody_else_are_kept(tmp_path):
     refused = bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception
     assert isinstance(refused, InputError) and "a folder without table.csv" in str(refused)
     assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+    (tmp_path / "my" / "own" / "seed-1").mkdir(parents=True)
+    (tmp_path / "my" / "own" / "seed-1" / "plants.json").write_text('{"rose": 1}')
+    assert isinstance(bench(tmp_path, "--models", "rmaat", "--seeds", "1").exception, InputError)
 
 
 def test_latex_has_its_own_signs_escaped(tmp_path):
@@ -171,6 +186,23 @@ def test_ctrl_c_or_kill_ends_the_whole_table(send, number, before, tmp_path):
             os.killpg(bench.pid, 0)
             time.sleep(0.05)
     assert not first.with_name("seed-1").exists() and not list(tmp_path.rglob("result.json"))
+
+
+def test_a_killed_cell_is_one_line_that_says_so(tmp_path):
+    """As the system does where memory ends."""
+    changes = [f"--set={name}={value}" for name, value in (FEW | {"optimisation.save_every": 10}).items()]
+    options = ["--tasks=listops", "--models=rmaat", "--seeds=1", "--steps=1000000", f"--out={tmp_path}", *changes]
+    code = f"from rmaat.cli.app import main; main({['bench', 'lra', *options]!r})"
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as bench:
+        while not list(tmp_path.glob("listops/rmaat/seed-0/states/*/*")):
+            assert bench.poll() is None, bench.stderr.read()
+            time.sleep(0.05)
+        cell = max(psutil.Process(bench.pid).children(recursive=True), key=lambda child: child.cpu_times().user)
+        cell.kill()
+        error = bench.communicate(timeout=60)[1].decode()
+    assert bench.returncode == 2
+    assert error.splitlines()[-1].startswith("error: --workers: got 1, expected processes that are left to end")
 
 
 SETTINGS = "rmaat:segment_length=64;retention=random;optimisation.clip=2.0"

@@ -186,6 +186,17 @@ def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
         assert score["accuracy"] == known["accuracy"] and score["loss"] == pytest.approx(known["loss"], rel=1e-5)
 
 
+def test_evaluate_does_not_write_into_what_it_reads(recipe_file, tmp_path, capsys):
+    cache = tmp_path / "cache"
+    few = ("--train", 8, "--validation", 8, "--test", 8)
+    assert rmaat("data", "prepare", "listops", *few, "--out", cache) == 0
+    assert rmaat("train", "--config", recipe_file, "--data", cache, "--out", tmp_path / "run") == 0
+    before = (cache / "test" / "labels.npy").read_bytes()
+    assert rmaat("evaluate", tmp_path / "run", "--out", cache / "test" / "labels.npy") == 2
+    assert f"another path than what is read, {cache}" in capsys.readouterr().err
+    assert (cache / "test" / "labels.npy").read_bytes() == before
+
+
 def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsys, monkeypatch):
     """Beside generated examples, a cache of another source, and in `evaluate` without `--data`."""
     assert rmaat("train", "--config", recipe_file, "--out", tmp_path / "run") == 0

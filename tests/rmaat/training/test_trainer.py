@@ -249,17 +249,22 @@ def test_a_broken_newest_state_is_skipped_with_a_warning(make_model, make_recipe
     assert same(whole.model, resumed.model)
 
 
-@pytest.mark.parametrize("harm", ["model.safetensors", "recipe.json", "all"])
+@pytest.mark.parametrize("harm", ["model.safetensors", "recipe.json", "all", "another recipe"])
 def test_a_broken_checkpoint_is_replaced_by_what_is_restored(make_model, make_recipe, splits, tmp_path, caplog, harm):
     """Whatever validation said before: the run then has a checkpoint to test, that of the state or a later one."""
     whole = run(make_model, make_recipe(), splits, tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoint"
     if harm == "all":
         shutil.rmtree(checkpoint)
+    elif harm == "another recipe":
+        wide = make_model(dim=16)
+        wide.save_pretrained(checkpoint)
+        recipe = make_recipe().model_copy(update={"model": wide.config.model_dump(mode="json")})
+        (checkpoint / "recipe.json").write_text(recipe.model_dump_json())
     else:
         (checkpoint / harm).write_bytes(b"{")
     resumed = run(make_model, make_recipe(), splits, tmp_path / "run", resume=True)
-    assert "weights of step 12 take the place of the best ones, which are broken: " in caplog.text
+    assert "weights of step 12 take the place of the best ones, which cannot be used: " in caplog.text
     assert same(whole.average, resumed.average) and 0 <= resumed.best <= whole.best
     assert same(load_checkpoint(checkpoint)[0], whole.average.module)
 
