@@ -292,6 +292,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
         ("README.md", "image-whole"),
         ("results/lra/README.md", "listops-one-segment"),
         ("docs/decisions/training.md", "text-ablation"),
+        ("docs/decisions/training.md", "listops-narrow"),
         ("docs/decisions/training.md", "image-ablation"),
     ],
 )
