@@ -52,7 +52,7 @@ def milliseconds(recipe: Recipe, steps: int, out: Path) -> tuple[float, int]:
     model = build(recipe, data, BioParameters.reference())
     fabric = Fabric(accelerator="auto", devices=1, precision=recipe.optimisation.precision)
     trainer = Trainer(recipe, Splits(data, data, data), model, out, fabric)
-    batches = trainer._batches(0)
+    batches = trainer.batches.after(0)
     for number in range(2 * steps):
         if number == steps:
             _wait()

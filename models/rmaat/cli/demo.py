@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from astro_sim.errors import InputError
 from astro_sim.provenance import versions, write_json
 from rmaat.cli.options import SeedOption, out_folder, refuse_foreign
 
@@ -25,21 +24,23 @@ def demo(
 ) -> None:
     """Simulate, fit, train, deploy and report on one seed; the report opens offline in a browser."""
     from astro_sim import save_recording, simulate_macro
-    from rmaat.data.tasks import find_task
+    from rmaat.data.tasks import find_task, load_splits
     from rmaat.report.run_report import write_report
     from rmaat.training.folder import held
+    from rmaat.training.models import build
     from rmaat.training.recipe import load_recipe
     from rmaat.training.run import train
     from rmaat_bridge import BioParameters
+    from rmaat_lava.calibration import check_supported
     from rmaat_lava.targets import choose_target
     from rmaat_lava.trial import deploy_run
 
     recipe, target = load_recipe(config, {"seed": seed}), choose_target(target)
     find_task(recipe.task, f"{config}: task")
-    for entry, value in (("objective", recipe.objective), ("kind", recipe.kind), ("task", recipe.task)):
-        if value in ("masked", "floor", "language"):
-            raise InputError(f"{config}: {entry}", value, "another: the demo deploys a classifier")
     refuse_foreign(out, ARTEFACTS, "demo.json")
+    few = recipe.data.model_copy(update={"train": 1, "validation": 1, "test": 1, "curriculum": ()})
+    model: Any = build(recipe, load_splits(recipe.task, few, seed).train, BioParameters.reference())
+    check_supported(model)
     about = {"seed": seed, "config": config, "versions": versions()}
     seconds: dict[str, float] = {}
     with held(out):

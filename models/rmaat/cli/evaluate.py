@@ -28,5 +28,5 @@ def evaluate(
     if out is not None:
         inside = checkpoint_folder(checkpoint)
         of_the_run = (inside.parent / name for name in (*REPLACED, "run.json"))
-        refuse_to_replace((inside, *of_the_run, data), out)
+        refuse_to_replace((inside, *of_the_run), out)
     score_checkpoint(checkpoint, data, source, split, batch_size, seed, out)

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
+from rmaat.training.batches import Batch
 from rmaat.training.evaluation import Score
 from rmaat.training.recipe import Recipe
 
 WIDTHS = 128  # sequences are padded to a multiple of so many tokens, so that few graphs serve all lengths
 WARM_UP = 3  # passes before the recording, in which libraries set themselves up
-
-Batch = tuple[Tensor, Tensor, Tensor]
 
 
 class _Recording(NamedTuple):

@@ -7,25 +7,23 @@ import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
-from rmaat.data.sequences import Sequences, length_bucketed_batches
-from rmaat.data.tasks import Splits, StageExamples, derived_seed
+from rmaat.data.tasks import Splits, derived_seed
+from rmaat.training.batches import Batch, Batches
 from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
 from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
-from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored, to_tensors
+from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import Recipe
@@ -87,8 +85,13 @@ class Trainer:
         self.elapsed = self.validating = 0.0  # seconds; those of validation are among the elapsed
         self.peak_memory_mib = 0.0
         self.tokens_seen = self._counted = 0
-        self._began = self._since = time.monotonic()
+        self.batches = Batches(recipe, splits, self.fabric)
+        self._since = self._clock()  # the present row of the curves began
         self.loss_mean, self.accuracy = (WeightedMean().to(self.fabric.device) for _ in range(2))
+
+    def _clock(self) -> float:
+        """Seconds of training since any moment: without those in which stages were drawn."""
+        return time.monotonic() - self.batches.drawing
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
@@ -99,28 +102,29 @@ class Trainer:
         options, step = self.options, self._restore() if resume else 0
         self.out.mkdir(parents=True, exist_ok=True)
         curves = CurveLog(self.out, step) if self.fabric.is_global_zero else None
-        batches = self._batches(step * options.accumulate)
+        batches = self.batches.after(step * options.accumulate)
         row_every = max(1, options.steps // ROWS_PER_RUN)
-        self._began = time.monotonic() - self.elapsed
+        self._since = self._clock()
+        began = self._since - self.elapsed
         with _progress_bar(self.fabric.is_global_zero) as bar:
             task = bar.add_task("training", total=options.steps, completed=step, said="")
             while step < options.steps and not self._time_is_up():
                 self._step(step, batches)
                 step += 1
-                self.elapsed = time.monotonic() - self._began
+                self.elapsed = self._clock() - began
                 if step % row_every == 0:
                     bar.update(task, said=self._report(step, curves))
                 bar.update(task, completed=step)
                 if step % options.evaluate_every == 0 or step == options.steps or self._time_is_up():
-                    before = time.monotonic()
+                    before = self._clock()
                     self._validate(step, curves)
-                    taken = time.monotonic() - before
+                    taken = self._clock() - before
                     self.validating, self._since = self.validating + taken, self._since + taken
-                    self.elapsed = time.monotonic() - self._began
+                    self.elapsed = self._clock() - began
                 if step % options.save_every == 0 and self.fabric.is_global_zero:
                     self._save_state(step)
 
-    def _step(self, step: int, batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> None:
+    def _step(self, step: int, batches: Iterator[Batch]) -> None:
         """One optimiser step: forward and backward of its batches, clipping, update, moving average."""
         options = self.options
         share = learning_rate_share(self._share_used(step), options.warmup) * self._rate(step)
@@ -151,8 +155,8 @@ class Trainer:
         if not math.isfinite(values["loss"]):
             allowed = f"one at which the loss stays finite (it is not at step {step})"
             raise InputError("learning_rate", self.options.learning_rate, allowed)
-        rate = self._joint(self.tokens_seen - self._counted) / (time.monotonic() - self._since)
-        self._counted, self._since = self.tokens_seen, time.monotonic()
+        rate = self._joint(self.tokens_seen - self._counted) / (self._clock() - self._since)
+        self._counted, self._since = self.tokens_seen, self._clock()
         self.loss_mean.reset()
         self.accuracy.reset()
         usage = self._usage()
@@ -183,44 +187,6 @@ class Trainer:
     @property
     def _averaged(self) -> Any:
         return self.average.module if self.average else self.model.module
-
-    def _batches(self, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """This process's share of every batch after the first `done` ones: the curriculum, then the task."""
-        stages, plan = self.recipe.data.curriculum, self._stage_of_batch()
-        streams: dict[int, Iterator[tuple[Tensor, Tensor, Tensor]]] = {}
-        for batch, index in enumerate(plan[done:], done):
-            if index not in streams:
-                used = int((plan[:batch] == index).sum())
-                streams[index] = self._endless(self._drawn(self.splits.stages[index]), stages[index].batch_size, used)
-            yield next(streams[index])
-            if index not in plan[batch + 1 :]:
-                del streams[index]
-        yield from self._endless(self.splits.train, self.options.batch_size, max(0, done - len(plan)))
-
-    def _stage_of_batch(self) -> NDArray[np.int64]:
-        """Index of the stage that each batch of the curriculum is taken from."""
-        data = self.recipe.data
-        rng = np.random.default_rng(derived_seed(self.recipe.seed, "rehearsal"))
-        own = np.repeat(np.arange(len(data.curriculum)), [s.steps * self.options.accumulate for s in data.curriculum])
-        back = np.where(rng.random(len(own)) < data.rehearsal, rng.integers(1, 3, len(own)), 0)
-        return np.maximum(own - back, 0)
-
-    def _drawn(self, examples: StageExamples) -> Sequences:
-        """A stage's examples; drawing them does not count as time of training."""
-        before = time.monotonic()
-        data = examples.draw()
-        taken = time.monotonic() - before
-        self._began, self._since = self._began + taken, self._since + taken
-        return data
-
-    def _endless(self, data: Sequences, batch_size: int, done: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        epoch, skip = divmod(done, len(data) // batch_size)
-        while True:
-            batches = length_bucketed_batches(data.lengths, batch_size, self.recipe.seed, epoch)
-            for indices in islice(batches, skip, None):
-                mine = indices[self.fabric.global_rank :: self.fabric.world_size]
-                yield to_tensors(data, mine, self.recipe.data.max_length, self.fabric.device)
-            epoch, skip = epoch + 1, 0
 
     def _rate(self, step: int) -> float:
         """Factor of the learning rate: of the stage of `step`."""

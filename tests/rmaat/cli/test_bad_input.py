@@ -138,15 +138,18 @@ def test_a_file_of_the_same_name_is_not_this_commands(
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ('task = "listops"\nkind = "floor"', "kind: got 'floor', expected another"),
-        ('task = "listops"\nobjective = "masked"', "objective: got 'masked', expected another"),
-        ('task = "language"', "task: got 'language', expected another"),
+        ('task = "listops"\nkind = "floor"', "model: got 'floor', expected one of rmaat"),
+        ('task = "listops"\nkind = "transformer"', "mixer: got 'softmax', expected 'astromorphic', for a model to be"),
+        ('task = "listops"\nobjective = "masked"', "model: got 'RMAATForMaskedLM', expected an RMAATForSequence"),
+        ('task = "language"', "data: got 'data/language', expected a cache"),
         ('task = "foo"', "task: got 'foo', expected one of"),
     ],
 )
 def test_a_demo_of_what_cannot_be_deployed_is_refused_before_any_work(
-    entries: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    entries: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("RMAAT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "own.toml").write_text(entries)
     assert said in refusal(capsys, "demo", "--config", tmp_path / "own.toml", "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -58,5 +58,5 @@ def test_logits_of_one_segment_at_a_time_are_alive(make_recipe, tmp_path):
         evaluate(model, data, 8, None, fabric)
     trainer = Trainer(make_recipe(steps=1, accumulate=1), Splits(data, data, data), model, tmp_path, fabric)
     with PeakMemory() as training:
-        trainer._step(0, trainer._batches(0))
+        trainer._step(0, trainer.batches.after(0))
     assert evaluation.peak < all_logits / 2 and training.peak < all_logits / 2
