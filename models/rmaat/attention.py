@@ -64,9 +64,10 @@ class AstromorphicAttention(nn.Module):
                 L = diag(P) phi(Q) H + X
         with    R = M^T (M r M^T),  r_ij = exp(-|i - j| scale)
 
-    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places` and w the number of
-    `writers`, 2 with R and 1 without: with them the read is of the size of V whatever alpha is, and alpha = 1
-    without R is ordinary linear attention. In the causal form the sums of a place's H and g end with that place.
+    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places`, or the number of places
+    that exist, and w the number of `writers` at the start, 2 with R and 1 without or where R is silent: with them the
+    read is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the causal form the sums of a place's
+    H and g end with that place.
 
     Parameters
     ----------
@@ -95,6 +96,7 @@ class AstromorphicAttention(nn.Module):
     """
 
     undecayed = ("log_alpha",)  # towards 0 it would go to alpha = 1
+    astrocytic = ("astro_weight",)  # entries of N^(-1/3), in their third power: one step moves R far
 
     def __init__(
         self,
@@ -107,13 +109,16 @@ class AstromorphicAttention(nn.Module):
         learn_alpha: bool = False,
         causal: bool = False,
         silent: bool = False,
+        present: bool = False,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
             raise InputError("heads", heads, f"a divisor of dim = {dim}")
+        if causal and present:
+            raise InputError("present", present, "False, in the causal form")
         self.heads, self.head_dim, self.places = heads, dim // heads, places
-        self.kernel, self.causal = kernel, causal
-        self.writers = 1 if kernel is None else 2
+        self.kernel, self.causal, self.present = kernel, causal, present
+        self.writers = 1 if kernel is None or silent else 2
         self.presynaptic = alpha is not None
         self.response = alpha if isinstance(alpha, nn.Module) else None
         if self.presynaptic and self.response is None:
@@ -157,10 +162,11 @@ class AstromorphicAttention(nn.Module):
         if self.causal:
             return self.resume(x, None, table, mask)[0]
         q, k, v, write = self._project(x, table, mask, 0)
-        read = q @ (write.mT @ v / (self.writers * self.places))
+        m = self._divisor(x, mask)
+        read = q @ (write.mT @ v / (self.writers * m))
         if not self.presynaptic:
             return _add(x, read, None)
-        g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
+        g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)), m)
         return _add(x, read, q @ g.to(q.dtype).mT)
 
     def resume(
@@ -191,15 +197,23 @@ class AstromorphicAttention(nn.Module):
         if state is not None:
             activity = activity + state.activity
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
-        c = (q * self.presynaptic_plasticity(activity).to(q.dtype)).sum(-1, keepdim=True) if self.presynaptic else None
-        return _add(x, read, c), after
+        if not self.presynaptic:
+            return _add(x, read, None), after
+        g = self.presynaptic_plasticity(activity, self.places)
+        return _add(x, read, (q * g.to(q.dtype)).sum(-1, keepdim=True)), after
 
-    def presynaptic_plasticity(self, activity: Tensor) -> Tensor:
+    def presynaptic_plasticity(self, activity: Tensor, m: int | Tensor) -> Tensor:
         """g of sums of phi(k), (batch, heads, n, head_dim)."""
-        activity = activity / self.places
+        activity = activity / m
         if self.response is not None:
             return self.response(activity)
         return activity.clamp_min(SMALLEST_ACTIVITY).pow(self.log_alpha.exp().unsqueeze(-1))
+
+    def _divisor(self, x: Tensor, mask: Tensor | None) -> int | Tensor:
+        """m; (batch, 1, 1, 1) where it differs."""
+        if not self.present:
+            return self.places
+        return x.shape[1] if mask is None else mask.sum(1)[:, None, None, None].clamp_min(1)
 
     def _project(
         self, x: Tensor, table: Tensor | None, mask: Tensor | None, start: int

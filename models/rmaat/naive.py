@@ -1,5 +1,7 @@
 """The equations once more, quadratic and obvious: what the fast forms are tested against."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,8 +13,8 @@ def dense_attention(attention: AstromorphicAttention, x: Tensor, mask: Tensor | 
     """L of one segment, every (reader, writer) pair formed: `AstromorphicAttention.forward` in O(n^2).
 
     L_t = sum_s A_ts v_s / (w m C_t) + x_t,  A_ts = phi(q_t) . (phi(k_s) + phi(r_s)),
-    C_t = phi(q_t) . g(sum_s phi(k_s) / m), with s over the places that exist and, if causal, s <= t; w = 2 writers
-    with the astrocyte, 1 without.
+    C_t = phi(q_t) . g(sum_s phi(k_s) / m), with s over the places that exist and, if causal, s <= t; w writers
+    and m the places of a full segment or, with `present`, those that exist.
 
     Parameters
     ----------
@@ -22,17 +24,19 @@ def dense_attention(attention: AstromorphicAttention, x: Tensor, mask: Tensor | 
         True at the places that exist, (batch, n).
     """
     batch, n, _ = x.shape
+    m: Any = attention.places
+    if attention.present:
+        m = n if mask is None else mask.sum(1)[:, None, None]
     sees = torch.ones(batch, n, n, dtype=torch.bool) if mask is None else mask[:, None, :].expand(-1, n, -1)
     if attention.causal:
         sees = sees & torch.ones(n, n, dtype=torch.bool).tril()
     q, k, v = (part.unflatten(-1, (attention.heads, -1)) for part in attention.qkv(x).chunk(3, -1))
-    writers = 1 if attention.kernel is None else 2
     read = []
     for head in range(attention.heads):
         phi_q, phi_k = F.elu(q[:, :, head]) + 1, F.elu(k[:, :, head]) + 1
         pairs = torch.einsum("btd,bsd->bts", phi_q, phi_k + _astrocytic_features(attention, head)[:n])
-        activity = torch.einsum("bts,bsd->btd", sees.to(x), phi_k) / attention.places
-        summed = torch.einsum("bts,bsd->btd", pairs * sees, v[:, :, head]) / (writers * attention.places)
+        activity = torch.einsum("bts,bsd->btd", sees.to(x), phi_k) / m
+        summed = torch.einsum("bts,bsd->btd", pairs * sees, v[:, :, head]) / (attention.writers * m)
         if attention.presynaptic:
             c = (phi_q * _g(attention, head, activity)).sum(-1, keepdim=True)
             summed = summed / c.clamp_min(SMALLEST_ACTIVITY)

@@ -188,7 +188,7 @@ class _Builder(Places):
         e_g = min(fit(self.ranges[f"{name}.g"], MESSAGE, 24), fit(self.ranges[f"{name}.c"], STATE, 40) - e_q)
         activity = torch.from_numpy(Octaves.nodes() * 2.0**-e_k).float()
         with torch.no_grad():
-            g = attention.presynaptic_plasticity(activity.expand(1, heads, 1, -1))[0, :, 0]
+            g = attention.presynaptic_plasticity(activity.expand(1, heads, 1, -1), attention.places)[0, :, 0]
         return (Octaves(whole(as_numpy(g) * 2.0**e_g)),), np.full(heads, 2.0 ** (e_g - e_h) / writes)
 
     def _heads(self, place: str, heads: int) -> np.ndarray:

@@ -228,7 +228,7 @@ def _block(
     place(f"{name}.numerator", read.flatten(0, 1).flatten(1)[..., None])
     read = read / (attention.writers * attention.places)
     if attention.presynaptic:
-        g = attention.presynaptic_plasticity(place(f"{name}.activity", k.sum(2, keepdim=True)))
+        g = attention.presynaptic_plasticity(place(f"{name}.activity", k.sum(2, keepdim=True)), attention.places)
         place(f"{name}.g", g.squeeze(2).mT)
         c = q @ g.mT
         place(f"{name}.c", c.squeeze(-1).mT)

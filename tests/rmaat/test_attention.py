@@ -38,12 +38,21 @@ PARTS = {
     "learned-alpha": {"learn_alpha": True},
     "silent-start": {"silent": True},
 }
+PRESENT = {
+    "present-places": {"present": True},
+    "present-places-without-P": {"present": True, "alpha": None},
+}
+FORMS = [
+    pytest.param(parts, causal, id=name + "-causal" * causal)
+    for name, parts in PARTS.items()
+    for causal in (False, True)
+]
+FORMS += [pytest.param(parts, False, id=name) for name, parts in PRESENT.items()]
 
 
-@pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize("n", [1, 7, 150], ids="n{}".format)
-@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize(("parts", "causal"), FORMS)
 def test_fast_form_equals_dense_form_in_outputs_and_gradients(parts: dict, n: int, masked: bool, causal: bool) -> None:
     fast = attention(places=150, causal=causal, **parts)
     x = inputs(n).requires_grad_()
@@ -85,6 +94,7 @@ def test_a_silent_astrocyte_starts_at_a_twentieth_of_the_keys(head_dim: int, pla
     for silent, low, high in ((True, 0.03, 0.1), (False, 0.9, 1.6)):
         layer = AstromorphicAttention(3 * head_dim, 3, places=places, kernel=kernel, silent=silent)
         assert low < layer.astrocytic_table().mean().item() < high
+        assert layer.writers == 2 - silent  # what is next to nothing does not halve the read
 
 
 def test_a_whole_number_is_an_exponent_too() -> None:
@@ -103,6 +113,7 @@ def test_a_whole_number_is_an_exponent_too() -> None:
         ({"alpha": "fitted"}, "alpha: got 'fitted', expected a number above 0, a module or None"),
         ({"alpha": -1}, "alpha: got -1, expected a number above 0, a module or None"),
         ({"alpha": float("nan")}, "alpha: got nan, expected a number above 0, a module or None"),
+        ({"causal": True, "present": True}, "present: got True, expected False, in the causal form"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, object], said: str) -> None:
@@ -163,6 +174,23 @@ def test_repeating_the_keys_multiplies_the_read_by_r_to_1_minus_alpha(alpha: flo
     repeated = x.repeat(1, repeats, 1)
     read, more = layer(x) - x, (layer(repeated) - repeated)[:, :4]
     torch.testing.assert_close(more, read * repeats ** (1 - stored), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.7165, 1.5])
+def test_a_mean_over_the_places_that_exist_reads_repeated_keys_as_it_reads_them_once(alpha: float) -> None:
+    """And padding does not matter, of either form."""
+    layer, x = attention(alpha=alpha, kernel=None, present=True), inputs(4)
+    read = layer(x) - x
+    repeated = x.repeat(1, 5, 1)
+    torch.testing.assert_close((layer(repeated) - repeated)[:, :4], read, **EXACT)
+    padded, mask = torch.cat([x, inputs(3)], 1), torch.arange(7).expand(2, -1) < 4
+    torch.testing.assert_close(layer(padded, mask=mask)[:, :4] - x, read, **EXACT)
+
+
+def test_in_a_full_segment_both_means_are_the_same() -> None:
+    layers, x = [attention(), attention(present=True)], inputs()
+    layers[1].load_state_dict(layers[0].state_dict())
+    torch.testing.assert_close(layers[0](x), layers[1](x), **EXACT)
 
 
 @settings(max_examples=25, deadline=None)

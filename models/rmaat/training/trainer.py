@@ -26,7 +26,7 @@ from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
 from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.models import load_checkpoint
-from rmaat.training.recipe import Recipe
+from rmaat.training.recipe import OptimisationRecipe, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Trainer:
                 raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
         refuse_what_no_graph_holds(recipe, self.fabric)
         on_gpu = self.fabric.device.type == "cuda"
-        groups = _groups(model, options.weight_decay)
+        groups = _groups(model, options)
         optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, betas=BETAS, fused=on_gpu)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         self._pass: Callable[[Tensor, Tensor, Tensor], Score] = self._forward_backward
@@ -129,7 +129,7 @@ class Trainer:
         options = self.options
         share = learning_rate_share(self._share_used(step), options.warmup) * self._rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * share
+            group["lr"] = options.learning_rate * share * group["rate"]
         for part in range(options.accumulate):
             ids, lengths, labels = next(batches)
             with self.fabric.no_backward_sync(self.model, enabled=part + 1 < options.accumulate):
@@ -258,14 +258,27 @@ class Trainer:
         return step
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms, single vectors and what a module names as `undecayed` do not."""
-    named = {id(getattr(m, name, None)) for m in model.modules() for name in getattr(m, "undecayed", ())}
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def _groups(model: nn.Module, options: OptimisationRecipe) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms, single vectors and what a module names as `undecayed` do not.
+
+    What a module names as `astrocytic` learns at a rate of its own.
+    """
+    undecayed, astrocytic = _named(model, "undecayed"), _named(model, "astrocytic")
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {(True, 1.0): [], (False, 1.0): []}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim > 1 and id(parameter) not in named].append(parameter)
-    return [{"params": params, "weight_decay": weight_decay * decays} for decays, params in groups.items()]
+            decays = parameter.ndim > 1 and id(parameter) not in undecayed
+            rate = options.astrocyte_rate if id(parameter) in astrocytic else 1.0
+            groups.setdefault((decays, rate), []).append(parameter)
+    return [
+        {"params": params, "weight_decay": options.weight_decay * decays, "rate": rate}
+        for (decays, rate), params in groups.items()
+    ]
+
+
+def _named(model: nn.Module, kind: str) -> set[int]:
+    """Identities of the parameters that the modules of `model` name in their attribute `kind`."""
+    return {id(getattr(m, name, None)) for m in model.modules() for name in getattr(m, kind, ())}
 
 
 def _progress_bar(shown: bool) -> Progress:

@@ -132,6 +132,25 @@ def test_what_decay_would_move_elsewhere_does_not_decay(model, kept, tmp_path, s
     assert {name.rpartition(".")[2] for name in still} == kept
 
 
+def test_the_astrocyte_learns_at_a_rate_of_its_own(make_model, splits, tmp_path):
+    """The first step of Adam is the learning rate, whatever the gradient; up to its eps of 1e-8 beside the gradient."""
+    model = make_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    options = {
+        "steps": 1,
+        "batch_size": 8,
+        "warmup": 0,
+        "weight_decay": 0,
+        "learning_rate": 0.01,
+        "astrocyte_rate": 0.1,
+    }
+    Trainer(Recipe(task="listops", optimisation=options), splits, model, tmp_path).fit()
+    moved = {name: (p - before[name]).abs().median().item() for name, p in model.named_parameters()}
+    name = "model.blocks.0.attention."
+    assert moved[name + "astro_weight"] == pytest.approx(0.001, rel=0.01)
+    assert moved[name + "qkv.weight"] == pytest.approx(0.01, rel=0.01)
+
+
 def test_accumulated_small_batches_equal_one_large_batch(make_model, splits):
     """The mean of the gradients of two halves is the gradient of the whole, to the rounding of float32."""
     model = make_model(dropout=0.0)
