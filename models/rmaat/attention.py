@@ -66,8 +66,8 @@ class AstromorphicAttention(nn.Module):
 
     M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places`, or the number of places
     that exist, and w the number of `writers` at the start, 2 with R and 1 without or where R is silent: with them the
-    read is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the causal form the sums of a place's
-    H and g end with that place.
+    read is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the causal
+    form the sums of a place's H and g end with that place.
 
     Parameters
     ----------
