@@ -64,10 +64,10 @@ class AstromorphicAttention(nn.Module):
                 L = diag(P) phi(Q) H + X
         with    R = M^T (M r M^T),  r_ij = exp(-|i - j| scale)
 
-    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `places`, or the number of places
-    that exist, and w the number of `writers` at the start, 2 with R and 1 without or where R is silent: with them the
-    read is of the size of V whatever alpha is, and alpha = 1 without R is ordinary linear attention. In the causal
-    form the sums of a place's H and g end with that place.
+    M (head_dim, N) is learned, r is the fitted astrocytic kernel. m is the constant `write_places`, and w the number
+    of `writers` at the start, 2 with R and 1 without or where R is silent: with them the read of n places is
+    (n / m)^(1 - alpha) of the size of V, and alpha = 1 without R is ordinary linear attention. In the causal form the
+    sums of a place's H and g end with that place.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ class AstromorphicAttention(nn.Module):
     silent : bool
         Start M negative in place of both signs: with the packaged kernel phi(R) begins at about 0.05 in place of 1,
         and H_astro is next to nothing until it is learned.
+    write_places : int, optional
+        m; by default `places`.
 
     Raises
     ------
@@ -109,15 +111,14 @@ class AstromorphicAttention(nn.Module):
         learn_alpha: bool = False,
         causal: bool = False,
         silent: bool = False,
-        present: bool = False,
+        write_places: int | None = None,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
             raise InputError("heads", heads, f"a divisor of dim = {dim}")
-        if causal and present:
-            raise InputError("present", present, "False, in the causal form")
         self.heads, self.head_dim, self.places = heads, dim // heads, places
-        self.kernel, self.causal, self.present = kernel, causal, present
+        self.write_places = write_places or places
+        self.kernel, self.causal = kernel, causal
         self.writers = 1 if kernel is None or silent else 2
         self.presynaptic = alpha is not None
         self.response = alpha if isinstance(alpha, nn.Module) else None
@@ -162,11 +163,10 @@ class AstromorphicAttention(nn.Module):
         if self.causal:
             return self.resume(x, None, table, mask)[0]
         q, k, v, write = self._project(x, table, mask, 0)
-        m = self._divisor(x, mask)
-        read = q @ (write.mT @ v / (self.writers * m))
+        read = q @ (write.mT @ v / (self.writers * self.write_places))
         if not self.presynaptic:
             return _add(x, read, None)
-        g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)), m)
+        g = self.presynaptic_plasticity(_existing(k, mask).sum(2, keepdim=True, dtype=_accumulator(k)))
         return _add(x, read, q @ g.to(q.dtype).mT)
 
     def resume(
@@ -192,28 +192,22 @@ class AstromorphicAttention(nn.Module):
         carried = torch.zeros_like(written[:, :, 0]) if state is None else state.weights
         weights = torch.cat([carried.unsqueeze(2), written + carried.unsqueeze(2)], dim=2)
         read = qs @ weights[:, :, :-1].to(q.dtype) + (qs @ writes.mT).tril() @ vs
-        read = read.flatten(2, 3)[:, :, :n] / (self.writers * self.places)
+        read = read.flatten(2, 3)[:, :, :n] / (self.writers * self.write_places)
         activity = _existing(k, mask).cumsum(2, dtype=_accumulator(k))
         if state is not None:
             activity = activity + state.activity
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
         if not self.presynaptic:
             return _add(x, read, None), after
-        g = self.presynaptic_plasticity(activity, self.places)
+        g = self.presynaptic_plasticity(activity)
         return _add(x, read, (q * g.to(q.dtype)).sum(-1, keepdim=True)), after
 
-    def presynaptic_plasticity(self, activity: Tensor, m: int | Tensor) -> Tensor:
+    def presynaptic_plasticity(self, activity: Tensor) -> Tensor:
         """g of sums of phi(k), (batch, heads, n, head_dim)."""
-        activity = activity / m
+        activity = activity / self.write_places
         if self.response is not None:
             return self.response(activity)
         return activity.clamp_min(SMALLEST_ACTIVITY).pow(self.log_alpha.exp().unsqueeze(-1))
-
-    def _divisor(self, x: Tensor, mask: Tensor | None) -> int | Tensor:
-        """m; (batch, 1, 1, 1) where it differs."""
-        if not self.present:
-            return self.places
-        return x.shape[1] if mask is None else mask.sum(1)[:, None, None, None].clamp_min(1)
 
     def _project(
         self, x: Tensor, table: Tensor | None, mask: Tensor | None, start: int

@@ -56,7 +56,8 @@ class RMAATConfig(BaseModel):
     alpha: float | None = Field(default=None, gt=0.0, le=2.0)  # None: the fitted exponent
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
-    mean_over: Literal["segment", "present"] = "segment"  # H and g: places of a full segment, or those that exist
+    # m, by which H and g are divided: the read of n places is (n / m)^(1 - alpha) V; None: places of a full segment
+    write_places: int | None = Field(default=None, ge=1)
     astrocytic: bool = True  # H_astro
     astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05
     # RF(t, T): of the biology; 1 / T; seeded random; none (memory unscaled, the trace a mean), also as true and false
@@ -86,12 +87,6 @@ class RMAATConfig(BaseModel):
     def _heads_divide_dim(self) -> RMAATConfig:
         if self.dim % self.heads:
             raise InputError("heads", self.heads, f"a divisor of dim = {self.dim}")
-        return self
-
-    @model_validator(mode="after")
-    def _places_are_known(self) -> RMAATConfig:
-        if self.causal and self.mean_over == "present":
-            raise InputError("mean_over", self.mean_over, "'segment', in a causal model")
         return self
 
     @model_validator(mode="after")

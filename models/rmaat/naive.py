@@ -1,7 +1,5 @@
 """The equations once more, quadratic and obvious: what the fast forms are tested against."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +12,7 @@ def dense_attention(attention: AstromorphicAttention, x: Tensor, mask: Tensor | 
 
     L_t = sum_s A_ts v_s / (w m C_t) + x_t,  A_ts = phi(q_t) . (phi(k_s) + phi(r_s)),
     C_t = phi(q_t) . g(sum_s phi(k_s) / m), with s over the places that exist and, if causal, s <= t; w writers
-    and m the places of a full segment or, with `present`, those that exist.
+    and m of `write_places`.
 
     Parameters
     ----------
@@ -24,9 +22,7 @@ def dense_attention(attention: AstromorphicAttention, x: Tensor, mask: Tensor | 
         True at the places that exist, (batch, n).
     """
     batch, n, _ = x.shape
-    m: Any = attention.places
-    if attention.present:
-        m = n if mask is None else mask.sum(1)[:, None, None]
+    m = attention.write_places
     sees = torch.ones(batch, n, n, dtype=torch.bool) if mask is None else mask[:, None, :].expand(-1, n, -1)
     if attention.causal:
         sees = sees & torch.ones(n, n, dtype=torch.bool).tril()

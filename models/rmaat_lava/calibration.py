@@ -29,7 +29,6 @@ LARGEST = 2.0**40
 SUPPORTED: dict[str, tuple[object, str]] = {
     "mixer": ("astromorphic", "the other mixers have no integer form"),
     "picture_width": (None, "the stem's process holds a segment as a line of places"),
-    "mean_over": ("segment", "the read mode divides by a constant"),
     "causal": (False, "the read mode gets H and g at the end of a segment, not at every place"),
 }
 """What the model configuration has to be to have an integer program, and why; other fields may have any value."""

@@ -182,13 +182,13 @@ class _Builder(Places):
         self, name: str, attention: Any, e_k: int, e_q: int, e_h: int
     ) -> tuple[tuple[Octaves, ...], np.ndarray]:
         """g's table, and per head the real value of one unit of φ(q) H / C."""
-        heads, writes = attention.heads, attention.writers * attention.places
+        heads, writes = attention.heads, attention.writers * attention.write_places
         if not attention.presynaptic:
             return (), np.full(heads, 2.0 ** -(e_q + e_h) / writes)
         e_g = min(fit(self.ranges[f"{name}.g"], MESSAGE, 24), fit(self.ranges[f"{name}.c"], STATE, 40) - e_q)
         activity = torch.from_numpy(Octaves.nodes() * 2.0**-e_k).float()
         with torch.no_grad():
-            g = attention.presynaptic_plasticity(activity.expand(1, heads, 1, -1), attention.places)[0, :, 0]
+            g = attention.presynaptic_plasticity(activity.expand(1, heads, 1, -1))[0, :, 0]
         return (Octaves(whole(as_numpy(g) * 2.0**e_g)),), np.full(heads, 2.0 ** (e_g - e_h) / writes)
 
     def _heads(self, place: str, heads: int) -> np.ndarray:

@@ -226,9 +226,9 @@ def _block(
     place(f"{name}.written", written.mT @ v.abs())
     read = q @ place(f"{name}.weights", written.mT @ v)
     place(f"{name}.numerator", read.flatten(0, 1).flatten(1)[..., None])
-    read = read / (attention.writers * attention.places)
+    read = read / (attention.writers * attention.write_places)
     if attention.presynaptic:
-        g = attention.presynaptic_plasticity(place(f"{name}.activity", k.sum(2, keepdim=True)), attention.places)
+        g = attention.presynaptic_plasticity(place(f"{name}.activity", k.sum(2, keepdim=True)))
         place(f"{name}.g", g.squeeze(2).mT)
         c = q @ g.mT
         place(f"{name}.c", c.squeeze(-1).mT)

@@ -37,17 +37,13 @@ PARTS = {
     "fitted-g": {"alpha": PresynapticResponse(BIO.presynaptic)},
     "learned-alpha": {"learn_alpha": True},
     "silent-start": {"silent": True},
-}
-PRESENT = {
-    "present-places": {"present": True},
-    "present-places-without-P": {"present": True, "alpha": None},
+    "few-write-places": {"write_places": 16},
 }
 FORMS = [
     pytest.param(parts, causal, id=name + "-causal" * causal)
     for name, parts in PARTS.items()
     for causal in (False, True)
 ]
-FORMS += [pytest.param(parts, False, id=name) for name, parts in PRESENT.items()]
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["full", "padded"])
@@ -113,7 +109,6 @@ def test_a_whole_number_is_an_exponent_too() -> None:
         ({"alpha": "fitted"}, "alpha: got 'fitted', expected a number above 0, a module or None"),
         ({"alpha": -1}, "alpha: got -1, expected a number above 0, a module or None"),
         ({"alpha": float("nan")}, "alpha: got nan, expected a number above 0, a module or None"),
-        ({"causal": True, "present": True}, "present: got True, expected False, in the causal form"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict[str, object], said: str) -> None:
@@ -177,20 +172,14 @@ def test_repeating_the_keys_multiplies_the_read_by_r_to_1_minus_alpha(alpha: flo
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.7165, 1.5])
-def test_a_mean_over_the_places_that_exist_reads_repeated_keys_as_it_reads_them_once(alpha: float) -> None:
-    """And padding does not matter, of either form."""
-    layer, x = attention(alpha=alpha, kernel=None, present=True), inputs(4)
-    read = layer(x) - x
-    repeated = x.repeat(1, 5, 1)
-    torch.testing.assert_close((layer(repeated) - repeated)[:, :4], read, **EXACT)
-    padded, mask = torch.cat([x, inputs(3)], 1), torch.arange(7).expand(2, -1) < 4
-    torch.testing.assert_close(layer(padded, mask=mask)[:, :4] - x, read, **EXACT)
-
-
-def test_in_a_full_segment_both_means_are_the_same() -> None:
-    layers, x = [attention(), attention(present=True)], inputs()
+@pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
+def test_a_smaller_m_multiplies_the_read_by_its_power_of_1_minus_alpha(alpha: float, causal: bool) -> None:
+    layers = [attention(alpha=alpha, write_places=m, causal=causal) for m in (None, 7)]
     layers[1].load_state_dict(layers[0].state_dict())
-    torch.testing.assert_close(layers[0](x), layers[1](x), **EXACT)
+    x = inputs()
+    read, more = (layer(x) - x for layer in layers)
+    stored = layers[0].log_alpha[0].exp()  # through float32
+    torch.testing.assert_close(more, read * 3 ** (1 - stored), rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=25, deadline=None)

@@ -161,7 +161,6 @@ def test_a_failed_save_leaves_the_old_folder(deployment, tmp_path, monkeypatch):
     [
         ({"mixer": "softmax", "astrocytic": False, "presynaptic": "off"}, "mixer"),
         ({"causal": True}, "causal: got True.*every place"),
-        ({"mean_over": "present"}, "mean_over: got 'present'.*by a constant"),
         ({"picture_width": 8, "stem_layers": 1}, "picture_width: got 8.*line of places"),
         ({"dim": 130, "heads": 1}, "dim / heads"),
     ],
