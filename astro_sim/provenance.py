@@ -56,7 +56,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     The block may create a file or a folder at the temporary path. What is at `path` stays untouched until the
     block has ended without an exception, and is only ever replaced by its like: a file by a file, a folder by
-    one that has all of its names, in the folders inside it too.
+    one that has all of its names, in the folders inside it too. Where `path` is a link, it is what the link leads to.
 
     Raises
     ------
@@ -68,29 +68,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputError("output", str(path), "the path of a file or a folder; there is a device")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise InputError("output", str(path), f"a path that can be written ({error.strerror})") from None
+        place = path.resolve()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except (OSError, RuntimeError) as error:  # the latter of links that lead in a circle
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError("output", str(path), f"a path that can be written ({reason})") from None
     try:
-        yield room / path.name
-        _refuse_to_lose(path, room / path.name)
-        if path.is_dir():
-            os.replace(path, room / f"old-{path.name}")
-        os.replace(room / path.name, path)
+        yield room / place.name
+        _refuse_to_lose(path, room / place.name)
+        if place.is_dir():
+            os.replace(place, room / f"old-{place.name}")
+        os.replace(room / place.name, place)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
 def _refuse_to_lose(old: Path, new: Path) -> None:
-    if not old.exists():
-        return
-    if old.is_dir() != new.is_dir():
-        kinds = ("a file", "a folder")
-        raise InputError("output", str(old), f"the path of {kinds[new.is_dir()]}; there is {kinds[old.is_dir()]}")
-    if old.is_dir():
-        for folder in (new, *(inner for inner in new.rglob("*") if inner.is_dir())):
-            refuse_other_entries(old / folder.relative_to(new), (entry.name for entry in folder.iterdir()))
+    for entry in (new, *new.rglob("*")):
+        there = old / entry.relative_to(new)
+        if there.exists() and there.is_dir() != entry.is_dir():
+            kinds = ("a file", "a folder")
+            found, wanted = kinds[there.is_dir()], kinds[entry.is_dir()]
+            raise InputError("output", str(there), f"the path of {wanted}; there is {found}")
+        if entry.is_dir():
+            refuse_other_entries(there, (inner.name for inner in entry.iterdir()))
 
 
 def refuse_other_entries(folder: str | Path, names: Iterable[str]) -> None:

@@ -2,11 +2,12 @@
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -120,9 +121,9 @@ class Sweep:
         Raises
         ------
         InputError
-            If a setting of a point cannot be used; nothing is simulated then.
+            If a setting of a point cannot be used, or there is no scheduler; nothing is simulated then.
         """
-        from distributed import Client, LocalCluster, as_completed
+        from distributed import LocalCluster, as_completed
 
         for point in self.points:
             self.experiment(point).prepare()
@@ -142,7 +143,7 @@ class Sweep:
                 preload="brian2",  # which can be imported in the main thread only
                 silence_logs="ERROR",
             )
-            with Client(cluster) as client:
+            with _connected(cluster) as client:
                 futures = {
                     client.submit(Experiment.run, self.experiment(point), pure=False): path
                     for path, point in missing.items()
@@ -153,7 +154,10 @@ class Sweep:
             if not isinstance(cluster, str):
                 cluster.close()
         path = save_recording(self._together(paths), out)
-        shutil.rmtree(parts)
+        for part in paths:
+            part.unlink(missing_ok=True)  # one point twice has one part
+        with suppress(OSError):  # it holds the parts of another sweep, or somebody's files
+            parts.rmdir()
         return path
 
     def _together(self, paths: list[Path]) -> xr.Dataset:
@@ -165,6 +169,18 @@ class Sweep:
         common = asdict(self.base) | {"settings": dict(self.base.settings)}
         provenance = {"sweep": json.dumps(common), "versions": json.dumps(versions()), "created": timestamp()}
         return together.set_coords([*self.points[0], "stopped"]).assign_attrs(provenance)
+
+
+def _connected(cluster: Any) -> Any:
+    """A client of a cluster, or of the scheduler at an address."""
+    from distributed import Client
+
+    try:
+        return Client(cluster)
+    except (OSError, ValueError) as error:
+        if not isinstance(cluster, str):
+            raise
+        raise InputError("--scheduler", cluster, f"the address of a running Dask scheduler ({error})") from None
 
 
 def _column(name: str, texts: list[str], unit: str) -> tuple[str, list[float] | list[str], dict[str, str]]:

@@ -8,10 +8,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluate `model` inside the block; after it, however it ends, the model is in the mode that it had."""
-    training = model.training
+    """Evaluate `model` inside the block; after it, however it ends, each of its modules is in the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training

@@ -96,7 +96,7 @@ def read_config(folder: Path) -> RMAATConfig:
     path = folder / CONFIG
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("checkpoint", str(path), f"a JSON file ({error})") from None
     if not isinstance(fields, dict):
         raise InputError("checkpoint", str(path), "a JSON object")

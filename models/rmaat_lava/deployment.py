@@ -20,7 +20,7 @@ from rmaat_lava.description import MOST_SEGMENTS, check_description
 from rmaat_lava.inputs import prepare
 from rmaat_lava.program import Program, flatten, rebuild
 from rmaat_lava.reference import Segment, classify
-from rmaat_lava.resources import count
+from rmaat_lava.resources import Resources, count
 
 if TYPE_CHECKING:
     from rmaat_lava.calibration import Calibration, Classifier
@@ -93,6 +93,28 @@ class Deployment:
             raise InputError("deployment", str(folder), f"a folder of {PROGRAM} and {DESCRIPTION} ({error})") from None
 
 
+def needed_of_a_chip(
+    model: Classifier, weights: WeightFormat | None = None, max_segments: int = DEFAULT_MAX_SEGMENTS
+) -> Resources:
+    """What the integers of a classifier take of a Loihi 2 chip, trained or not: counted from the shapes alone.
+
+    Raises
+    ------
+    InputError
+        If the model has a part without an integer form, or does not fit one chip.
+    """
+    from rmaat_lava.calibration import check_supported
+    from rmaat_lava.quantization import build
+    from rmaat_lava.scales import WeightFormat
+    from rmaat_lava.twin import Unmeasured
+
+    check_supported(model)
+    weights = weights or WeightFormat()
+    resources = count(build(model, Unmeasured(), weights, max_segments)[0], weight_bits=weights.bits)
+    resources.check()
+    return resources
+
+
 def quantize(
     model: Classifier,
     calibration: Calibration,
@@ -125,7 +147,6 @@ def quantize(
     from rmaat_lava.calibration import check_supported, find_ranges, float_traces, reads_pairs
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
-    from rmaat_lava.twin import Unmeasured
 
     check_supported(model)
     if not 1 <= max_segments <= MOST_SEGMENTS:
@@ -133,8 +154,7 @@ def quantize(
     weights, config = weights or WeightFormat(), model.config
     calibration.check(config, reads_pairs(model))
     longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
-    resources = count(build(model, Unmeasured(), weights, longest)[0], weight_bits=weights.bits)
-    resources.check()
+    resources = needed_of_a_chip(model, weights, longest)
     with evaluating(model):
         ranges, traces = find_ranges(model, calibration), float_traces(model, calibration)
     program, exponents = build(model, ranges, weights, longest)

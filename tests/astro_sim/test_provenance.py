@@ -88,6 +88,39 @@ def test_a_file_is_never_lost_to_a_folder(tmp_path: Path) -> None:
     assert target.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["train", "tokens"], ids=["file-for-folder", "folder-for-file"])
+def test_a_file_inside_a_folder_is_never_lost_to_a_folder_or_the_reverse(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "data"
+    mine = target / name if name == "train" else target / "train" / name / "notes"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    with pytest.raises(InputError, match=rf"data/.*{name}', expected the path of a f"), replacing(target) as temporary:
+        (temporary / "train").mkdir(parents=True)
+        (temporary / "train" / "tokens").touch()
+    assert mine.read_text() == "years of work"
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").symlink_to("elsewhere")
+    with replacing(tmp_path / "data") as temporary:
+        temporary.mkdir()
+        (temporary / "tokens").touch()
+    assert (tmp_path / "data").is_symlink() and (tmp_path / "elsewhere" / "tokens").is_file()
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(InputError, match="round"), replacing(tmp_path / "round") as temporary:
+        temporary.touch()
+
+
+def test_the_present_folder_can_be_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with replacing(".") as temporary:
+        temporary.mkdir()
+        (temporary / "tokens").touch()
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["tokens"]
+
+
 def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
     """A pipe here, as a device needs root; refused before anything is written."""
     pipe = tmp_path / "pipe"

@@ -82,6 +82,7 @@ def test_started_again_it_simulates_only_what_is_missing(tmp_path, address):
         sweep.run(out, scheduler=address, progress=killed)
     parts = {path: path.stat().st_mtime_ns for path in Path(f"{out}.parts").iterdir()}
     assert len(parts) == 2 and not out.exists()
+    (notes := Path(f"{out}.parts") / "notes").write_text("mine")
     told: list[tuple[int, int]] = []
 
     def unchanged(done: int, total: int) -> None:
@@ -91,6 +92,7 @@ def test_started_again_it_simulates_only_what_is_missing(tmp_path, address):
     sweep.run(out, scheduler=address, progress=unchanged)
     assert told == [(2, 3), (3, 3)]
     assert xr.load_dataset(out, engine="h5netcdf", decode_times=False).gain.values.tolist() == [0.1, 0.2, 0.3]
+    assert [path.name for path in notes.parent.iterdir()] == ["notes"]
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def lra(
     from rmaat.training.benchmark_table import TABLES, collect, write_tables
     from rmaat.training.recipe import parse_change
 
-    refuse_foreign(out, TABLES, "*/*/seed-*/*.json")
+    refuse_foreign(out, TABLES, "*/*/seed-*/*.json", ("recipe",))
     for task in tasks.split(","):
         find_task(task, "--tasks")
     shared = {} if steps is None else {"optimisation.steps": steps}

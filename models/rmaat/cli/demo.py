@@ -31,16 +31,16 @@ def demo(
     from rmaat.training.recipe import load_recipe
     from rmaat.training.run import train
     from rmaat_bridge import BioParameters
-    from rmaat_lava.calibration import check_supported
+    from rmaat_lava.deployment import needed_of_a_chip
     from rmaat_lava.targets import choose_target
     from rmaat_lava.trial import deploy_run
 
     recipe, target = load_recipe(config, {"seed": seed}), choose_target(target)
     find_task(recipe.task, f"{config}: task")
-    refuse_foreign(out, ARTEFACTS, "demo.json")
+    refuse_foreign(out, ARTEFACTS, "demo.json", ("seed", "config", "versions"))
     few = recipe.data.model_copy(update={"train": 1, "validation": 1, "test": 1, "curriculum": ()})
     model: Any = build(recipe, load_splits(recipe.task, few, seed).train, BioParameters.reference())
-    check_supported(model)
+    needed_of_a_chip(model)
     about = {"seed": seed, "config": config, "versions": versions()}
     seconds: dict[str, float] = {}
     with held(out):

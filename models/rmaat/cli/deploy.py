@@ -37,7 +37,12 @@ def deploy(
     from rmaat_lava.trial import deploy_run
 
     refuse_to_replace([checkpoint_folder(checkpoint), config], out)
-    refuse_foreign(out, ("agreement.json", "deployment", "outputs.npz", "report.html"), "agreement.json")
+    refuse_foreign(
+        out,
+        ("agreement.json", "deployment", "outputs.npz", "report.html"),
+        "agreement.json",
+        ("target", "equal_to_numpy"),
+    )
     console = Console(soft_wrap=True, highlight=False)
     with console.status("quantising and running unseen sequences"):
         found = deploy_run(

@@ -3,7 +3,7 @@
 import json
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -72,22 +72,22 @@ def out_folder(help: str) -> Any:
     return typer.Option("--out", help=help, callback=folder_to_write)
 
 
-def refuse_foreign(out: Path, names: Iterable[str], mark: str) -> None:
+def refuse_foreign(out: Path, names: Iterable[str], mark: str, entries: Collection[str]) -> None:
     """InputError if there is anything of these `names` in `out`, but no `mark` that says what made it.
 
-    `mark` is a glob pattern of JSON files that this command writes.
+    `mark` is a glob pattern of JSON files that this command writes, each with all of these `entries`.
     """
     found = [name for name in names if (out / name).exists()]
-    if found and not any(map(_says_what_made_it, out.glob(mark))):
+    if found and not any(_is_ours(path, entries) for path in out.glob(mark)):
         raise InputError("--out", str(out), f"a folder without {found[0]}, which this command would replace")
 
 
-def _says_what_made_it(path: Path) -> bool:
+def _is_ours(path: Path, entries: Collection[str]) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(content, dict) and bool({"versions", "recipe"} & content.keys())
+    return isinstance(content, dict) and content.keys() >= set(entries)
 
 
 def file_to_write(path: MaybePath) -> MaybePath:

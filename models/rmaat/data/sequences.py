@@ -158,7 +158,7 @@ class Sequences:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
             data = cls(**arrays, **about)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None
         if not isinstance(data.about, dict):
             raise InputError(f"{folder / 'about.json'}: about", data.about, "a table")
@@ -166,8 +166,12 @@ class Sequences:
             if type(value := getattr(data, name)) is not int or value < 1:
                 raise InputError(f"{folder / 'about.json'}: {name}", value, "a whole number from 1")
         for name, array in arrays.items():
-            if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
+            if array.ndim != 1 or array.dtype.kind not in "iu" or not array.dtype.isnative or not len(array):
                 raise InputError("data folder", str(folder / f"{name}.npy"), "a row of whole numbers")
+            if name != "tokens" and array.dtype != np.int64:
+                raise InputError(
+                    "data folder", str(folder / f"{name}.npy"), f"whole numbers of 64 bits ({array.dtype})"
+                )
         fits = len(data.offsets) == len(data) * data.parts + 1 and data.offsets[-1] == len(data.tokens)
         if not fits or data.offsets[0] != 0 or (np.diff(data.offsets) < 1).any():
             raise InputError("data folder", str(folder), f"{wanted} that fit together")

@@ -206,6 +206,8 @@ def prepare(
     refuse_other_entries(out, SPLITS)
     for split in SPLITS:
         refuse_other_entries(out / split, FILES)
+        if (out / split).is_dir() and any((out / split).iterdir()):
+            Sequences.open(out / split)  # of the same names, but no cache: somebody else's
     if path is None and task.generate:
         if source is not None:
             raise InputError("--source", source, "none for generated examples")
@@ -255,10 +257,11 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     folder = Path(recipe.folder) if recipe.folder else default_folder(name)
     if (folder / SPLITS[0] / "about.json").is_file():
         cached = {split: Sequences.open(folder / split) for split in SPLITS}
-        if (of := cached["train"].about.get("task", name)) != name:
-            raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
-        if recipe.source not in (None, found := cached["train"].about.get("source")):
-            raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
+        for data in cached.values():
+            if (of := data.about.get("task", name)) != name:
+                raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
+            if recipe.source not in (None, found := data.about.get("source")):
+                raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
         for split, number in product(SPLITS, ("vocab_size", "num_labels", "parts")):
             if (value := getattr(cached[split], number)) != (wanted := getattr(cached["train"], number)):
                 place = folder / split / "about.json"

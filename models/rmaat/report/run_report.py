@@ -260,7 +260,7 @@ def read_json(path: Path) -> Entries:
         content = json.loads(
             text, object_pairs_hook=partial(Entries, path), parse_float=_finite, parse_constant=_finite
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("run", str(path), f"a readable JSON file of `rmaat demo` ({error})") from None
     if not isinstance(content, Entries):
         raise InputError("run", str(path), "a JSON object")

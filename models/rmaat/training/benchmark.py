@@ -20,6 +20,7 @@ from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES
 from rmaat.config import RMAATConfig
 from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
+from rmaat.training.folder import refuse_other_run
 from rmaat.training.recipe import Recipe, load_recipe, parse_change
 
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -112,6 +113,7 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
         seeds = cell.folder(out).parent
         for path in sorted(seeds.glob("seed-*/result.json")):
             refuse_other_recipe(seeds, read_result(path).recipe, with_defaults(recipe))
+        refuse_other_run(cell.folder(out), recipe)
     todo = [(cell, recipe, out, workers) for cell, recipe in recipes.items() if not _is_done(cell, out)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from astro_sim.errors import InputError, shortened
 from astro_sim.provenance import write_json
+from rmaat.training.recipe import Recipe
 
 REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
 LOCK = ".lock"
@@ -33,6 +34,14 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
             raise InputError(
                 "--out", str(out), f"a folder without {name}, which the run would replace (--overwrite does)"
             )
+
+
+def refuse_other_run(out: Path, recipe: Recipe) -> None:
+    """InputError if a run in `out` cannot be continued by `recipe`, or files of other origin are in its way."""
+    check_folder(out, resume=True, overwrite=False)
+    here, there = recipe.model_dump(mode="json"), _read(out / "run.json")
+    if there is not None and there.get("recipe") != here:
+        raise InputError("--out", str(out), f"a run by the same recipe ({first_difference(there.get('recipe'), here)})")
 
 
 def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
@@ -56,7 +65,7 @@ def _read(noted: Path) -> Any:
     """What `make_room` noted; None of a missing or damaged file."""
     try:
         content = json.loads(noted.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -73,11 +73,13 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
 
 
 def refuse_other_data(config: RMAATConfig, task: str, data: Sequences) -> None:
-    """InputError if `data` have other token ids or another width than a model of `config`, or more classes."""
+    """InputError if `data` are none of `task`, or have other token ids, another width or more classes than `config`."""
     if config.vocab_size != data.vocab_size:
         raise InputError("model.vocab_size", config.vocab_size, f"{data.vocab_size}, the token ids of the data")
     if config.num_labels < (classes := int(data.labels.max()) + 1):
         raise InputError("model.num_labels", config.num_labels, f"at least {classes}, the classes of the data")
+    if data.parts != (parts := 2 if task == "retrieval" else 1):
+        raise InputError("data", f"{data.parts} sequences an example", f"{parts}, for {task}")
     if TASKS[task].picture and config.picture_width not in (None, width := isqrt(int(data.lengths.max()))):
         raise InputError("model.picture_width", config.picture_width, f"{width}, the width of the pictures")
 
@@ -121,7 +123,7 @@ def load_checkpoint(folder: Path) -> tuple[Pretrained, Recipe]:
     path = folder / "recipe.json"
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError("checkpoint", str(path), f"the recipe that `rmaat train` writes ({reason})") from None
     recipe = validated(entries, str(path))

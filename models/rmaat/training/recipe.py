@@ -47,8 +47,8 @@ class DataRecipe(_Section):
     from one of the two stages before it, of that one's size, at the rate of the stage that is on.
     """
 
-    source: str | None = None
-    folder: str | None = None
+    source: str | None = Field(None, min_length=1)
+    folder: str | None = Field(None, min_length=1)  # an empty one would be the current folder, or none at all
     train: int = Field(96_000, ge=1, le=10**7)  # of ten million expressions the tokens take 10 GB
     validation: int = Field(2_000, ge=1, le=10**7)
     test: int = Field(2_000, ge=1, le=10**7)
@@ -77,7 +77,7 @@ class OptimisationRecipe(_Section):
     learning_rate: float = Field(1e-3, gt=0, le=1e30)  # of float32
     warmup: float = Field(0.1, ge=0, lt=1)
     astrocyte_rate: float = Field(1.0, gt=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, le=1e3)
     clip: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     average: float = Field(0.0, ge=0, lt=1)
@@ -98,7 +98,7 @@ class Recipe(_Section):
     task: str
     kind: str = "rmaat"
     objective: Literal["labels", "masked"] = "labels"
-    start: str | None = None
+    start: str | None = Field(None, min_length=1)
     parameters: int | None = Field(None, ge=1, le=10**9)
     seed: int = Field(0, ge=0, lt=2**63)
     data: DataRecipe = DataRecipe()

@@ -117,7 +117,7 @@ def test_a_folder_of_other_things_is_refused_before_any_work(
     (tmp_path / holds).mkdir(exist_ok=True)
     (tmp_path / holds / "notes").write_text("kept")
     if command[0] == "deploy":
-        (tmp_path / "agreement.json").write_text('{"versions": {}}')  # of an earlier deployment
+        (tmp_path / "agreement.json").write_text('{"target": "numpy", "equal_to_numpy": true}')  # of before
     assert re.search("it holds 'notes'", refusal(capsys, *command, "--out", tmp_path))
     assert (tmp_path / holds / "notes").read_text() == "kept"
 
@@ -126,7 +126,7 @@ def test_a_folder_of_other_things_is_refused_before_any_work(
     ("command", "mark"),
     [(("demo",), "demo.json"), (("deploy", "absent"), "agreement.json")],
 )
-@pytest.mark.parametrize("content", ["mine", "{}", '{"mine": 1}'])
+@pytest.mark.parametrize("content", ["mine", "{}", '{"versions": ["1.0"], "recipe": "pancakes"}', "[" * 100_000])
 def test_a_file_of_the_same_name_is_not_this_commands(
     command: tuple[str, ...], mark: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +141,7 @@ def test_a_file_of_the_same_name_is_not_this_commands(
         ('task = "listops"\nkind = "floor"', "model: got 'floor', expected one of rmaat"),
         ('task = "listops"\nkind = "transformer"', "mixer: got 'softmax', expected 'astromorphic', for a model to be"),
         ('task = "listops"\nobjective = "masked"', "model: got 'RMAATForMaskedLM', expected an RMAATForSequence"),
+        ('task = "listops"\nmodel.segment_length = 2048\nmodel.stem_layers = 6', "state: got '18432 bytes', expected"),
         ('task = "language"', "data: got 'data/language', expected a cache"),
         ('task = "foo"', "task: got 'foo', expected one of"),
     ],

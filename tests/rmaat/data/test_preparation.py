@@ -45,13 +45,35 @@ def test_a_generated_task_is_drawn_once_as_a_recipe_would(tmp_path):
         assert np.array_equal(ours.labels, theirs.labels)
 
 
-def test_splits_of_one_cache_have_the_same_ids_and_classes(tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            '"vocab_size": 16',
+            '"vocab_size": 40',
+            "test/about.json: vocab_size: got 40, expected 16, that of the training",
+        ),
+        ('"task": "listops"', '"task": "pathfinder"', "expected a cache of listops; it is one of pathfinder"),
+    ],
+)
+def test_splits_of_one_cache_are_of_one_task_with_the_same_ids_and_classes(before, after, said, tmp_path):
     options = [f"--{split}=2" for split in ("train", "validation", "test")]
     assert CliRunner().invoke(app, ["prepare", "listops", "--out", str(tmp_path), *options]).exit_code == 0
     about = tmp_path / "test" / "about.json"
-    about.write_text(about.read_text().replace('"vocab_size": 16', '"vocab_size": 40'))
-    with pytest.raises(InputError, match=r"test/about.json: vocab_size: got 40, expected 16, that of the training"):
+    assert before in about.read_text()
+    about.write_text(about.read_text().replace(before, after))
+    with pytest.raises(InputError, match=said):
         load_splits("listops", DataRecipe(folder=str(tmp_path)), 0)
+
+
+def test_files_of_a_caches_names_that_are_none_are_kept(tmp_path):
+    mine = tmp_path / "train" / "about.json"
+    mine.parent.mkdir()
+    mine.write_text("my notes")
+    options = [f"--{split}=2" for split in ("train", "validation", "test")]
+    refused = CliRunner().invoke(app, ["prepare", "listops", "--out", str(tmp_path), *options]).exception
+    assert isinstance(refused, InputError) and "train" in str(refused)
+    assert mine.read_text() == "my notes"
 
 
 def test_the_generator_takes_its_settings(tmp_path):

@@ -126,6 +126,19 @@ def test_another_recipe_than_that_of_the_other_seeds_is_refused_before_it_is_run
     assert bench(tmp_path, *options).exit_code == 0
 
 
+def test_an_unfinished_seed_of_another_recipe_is_refused_before_the_others_are_run(tmp_path):
+    options = ("--models", "linear", "--seeds", "2")
+    assert bench(tmp_path, *options).exit_code == 0
+    cells = tmp_path / "listops" / "linear"
+    shutil.rmtree(cells / "seed-0")
+    (cells / "seed-1" / "result.json").unlink()
+    noted = cells / "seed-1" / "run.json"
+    noted.write_text(noted.read_text().replace('"clip": 1.0', '"clip": 3.0'))
+    refused = bench(tmp_path, *options).exception
+    assert isinstance(refused, InputError) and "optimisation.clip is 3.0 there and 1.0 here" in str(refused)
+    assert not (cells / "seed-0").exists()
+
+
 def test_floors_of_other_data_have_a_row_of_their_own(tmp_path):
     for model, floor in (("rmaat", 0.5), ("rmaat,data.max_length=40,model.dim=8", 0.3), ("rlt", 0.5)):
         path = tmp_path / "listops" / model / "seed-0" / "result.json"
