@@ -56,10 +56,10 @@ class RMAATConfig(BaseModel):
     alpha: float | None = Field(default=None, gt=0.0, le=2.0)  # None: the fitted exponent
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
-    # m, by which H and g are divided: the read of n places is (n / m)^(1 - alpha) V; None: places of a full segment
-    write_places: int | None = Field(default=None, ge=1)
+    # m, by which H and g are divided: the read of n places is (n / m)^(1 - alpha) V; 0: the places of a full segment
+    write_places: int = Field(default=0, ge=0)
     astrocytic: bool = True  # H_astro
-    astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05
+    astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05 and does not count in w
     # RF(t, T): of the biology; 1 / T; seeded random; none (memory unscaled, the trace a mean), also as true and false
     retention: Literal["fitted", "uniform", "random", "off"] = "fitted"
     retention_seed: int = Field(default=0, ge=0)  # of the random factors

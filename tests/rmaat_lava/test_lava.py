@@ -127,7 +127,7 @@ def test_pairs_are_equal_and_every_probe_of_ten_of_them(pair_deployment):
     memory_tokens=st.integers(0, 4),
     presynaptic=st.sampled_from(["power", "linear", "off", "fitted"]),
     astrocytic=st.booleans(),
-    write_places=st.sampled_from([None, 1, 5]),
+    write_places=st.sampled_from([0, 1, 5]),
     retention=st.sampled_from(["fitted", "uniform", "off"]),
     memory_norm=st.sampled_from(["before", "after"]),
     streaming=st.booleans(),

@@ -33,8 +33,7 @@ FREE = {
     "every_k",
     "mask_share",
     "mask_span",
-    "embedding_std",  # which, like the next, only says how weights begin
-    "astrocyte_start",
+    "embedding_std",  # which only says how weights begin
 }
 
 

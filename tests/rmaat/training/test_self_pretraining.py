@@ -67,7 +67,7 @@ def test_masked_training_leaves_a_checkpoint_with_its_floor(recipe, pretrained, 
 
 def test_a_start_gives_every_weight_but_the_heads(recipe, pretrained, tmp_path):
     """What is trained first changes weights; the classifier begins with exactly these."""
-    free = {"dropout": 0.1, "backprop": "bptt", "trace_norm": True, "embedding_std": 0.1, "astrocyte_start": "silent"}
+    free = {"dropout": 0.1, "backprop": "bptt", "trace_norm": True, "embedding_std": 0.1}
     chosen = recipe(start=str(pretrained), **{f"model.{field}": value for field, value in free.items()})
     data = load_splits("listops", chosen.data, 0).train
     torch.manual_seed(5)
