@@ -45,6 +45,7 @@ def prepare(
     from rmaat.data import tasks
     from rmaat.training.recipe import parse_change
 
+    tasks.find_task(task, "TASK")
     if settings and out is None:
         raise InputError("--out", None, f"a folder, with --set; {tasks.default_folder(task)} is of the task as it is")
     out = out or folder_to_write(tasks.default_folder(task))
@@ -68,7 +69,9 @@ def inspect(
 ) -> None:
     """Print how many examples there are, their lengths and labels, and show some of them."""
     from rmaat.data.inspection import describe, load_one, show
+    from rmaat.data.tasks import find_task
 
+    find_task(task, "TASK")
     data = load_one(task, folder, split, seed)
     for line in (*describe(data), *show(task, data, count, seed, out)):
         print(line)

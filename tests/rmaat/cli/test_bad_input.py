@@ -231,6 +231,8 @@ def test_outputs_that_are_no_files(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_unknown_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refusal(capsys, "train", "--task", "listopts", "--out", tmp_path / "x")
     assert "--task" in line and "listopts" in line and "listops" in line
+    for command in ("prepare", "inspect"):
+        assert "TASK: got 'listopts', expected one of listops" in refusal(capsys, "data", command, "listopts")
     assert not list(tmp_path.iterdir())
 
 
