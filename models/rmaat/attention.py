@@ -98,7 +98,7 @@ class AstromorphicAttention(nn.Module):
     """
 
     undecayed = ("log_alpha",)  # towards 0 it would go to alpha = 1
-    astrocytic = ("astro_weight",)  # entries of N^(-1/3), in their third power: one step moves R far
+    astrocytic = ("astro_weight",)  # small entries, in their third power: one step of Adam moves R far
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class RMAATConfig(BaseModel):
     alpha: float | None = Field(default=None, gt=0.0, le=2.0)  # None: the fitted exponent
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
-    # m, by which H and g are divided: the read of n places is (n / m)^(1 - alpha) V; 0: the places of a full segment
+    # m, by which H and g are divided: n places read (n / m)^(1 - alpha) V if g is a power; 0: places of a full segment
     write_places: int = Field(default=0, ge=0)
     astrocytic: bool = True  # H_astro
     astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05 and does not count in w
