@@ -86,8 +86,8 @@ class AstromorphicAttention(nn.Module):
     silent : bool
         Start M negative in place of both signs: with the packaged kernel phi(R) begins at about 0.05 in place of 1,
         and H_astro is next to nothing until it is learned.
-    write_places : int, optional
-        m; by default `places`.
+    write_places : int
+        m; 0: `places`.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class AstromorphicAttention(nn.Module):
         learn_alpha: bool = False,
         causal: bool = False,
         silent: bool = False,
-        write_places: int | None = None,
+        write_places: int = 0,
     ) -> None:
         super().__init__()
         if heads < 1 or dim % heads:
@@ -197,10 +197,8 @@ class AstromorphicAttention(nn.Module):
         if state is not None:
             activity = activity + state.activity
         after = SynapticState(weights[:, :, -1], activity[:, :, -1:], start + n)
-        if not self.presynaptic:
-            return _add(x, read, None), after
-        g = self.presynaptic_plasticity(activity)
-        return _add(x, read, (q * g.to(q.dtype)).sum(-1, keepdim=True)), after
+        c = (q * self.presynaptic_plasticity(activity).to(q.dtype)).sum(-1, keepdim=True) if self.presynaptic else None
+        return _add(x, read, c), after
 
     def presynaptic_plasticity(self, activity: Tensor) -> Tensor:
         """g of sums of phi(k), (batch, heads, n, head_dim)."""

@@ -278,7 +278,7 @@ def _block(config: RMAATConfig, bio: BioParameters) -> Block:
             learn_alpha=config.learn_alpha,
             causal=config.causal,
             silent=config.astrocyte_start == "silent",
-            write_places=config.write_places or None,
+            write_places=config.write_places,
         )
     return Block(mixer, config.dim, config.ffn_dim or 4 * config.dim, config.dropout)
 

@@ -144,11 +144,10 @@ def quantize(
         If the model has a part without an integer form, weights or values that are not finite or far too large for
         24 bits, or does not fit one Loihi 2 chip; or if the calibration data do not fit the model.
     """
-    from rmaat_lava.calibration import check_supported, find_ranges, float_traces, reads_pairs
+    from rmaat_lava.calibration import find_ranges, float_traces, reads_pairs
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
 
-    check_supported(model)
     if not 1 <= max_segments <= MOST_SEGMENTS:
         raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
     weights, config = weights or WeightFormat(), model.config

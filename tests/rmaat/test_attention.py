@@ -174,7 +174,7 @@ def test_repeating_the_keys_multiplies_the_read_by_r_to_1_minus_alpha(alpha: flo
 @pytest.mark.parametrize("alpha", [0.25, 0.7165, 1.5])
 @pytest.mark.parametrize("causal", [False, True], ids=["bidirectional", "causal"])
 def test_a_smaller_m_multiplies_the_read_by_its_power_of_1_minus_alpha(alpha: float, causal: bool) -> None:
-    layers = [attention(alpha=alpha, write_places=m, causal=causal) for m in (None, 7)]
+    layers = [attention(alpha=alpha, write_places=m, causal=causal) for m in (0, 7)]
     layers[1].load_state_dict(layers[0].state_dict())
     x = inputs()
     read, more = (layer(x) - x for layer in layers)
