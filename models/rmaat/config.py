@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from astro_sim.errors import InputError, refusal
+
+# Whole numbers of an entry: strict, since pydantic would otherwise read true as 1, and such as torch can hold.
+# A narrower bound is an Annotated around them: one of the same kind in a default's Field would be overridden.
+Natural = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
 
 
 class RMAATConfig(BaseModel):
@@ -24,32 +29,32 @@ class RMAATConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    vocab_size: int = Field(default=256, ge=2)  # token ids, 0 is padding
-    num_labels: int = Field(default=2, ge=2)
+    vocab_size: Annotated[Count, Field(ge=2)] = 256  # token ids, 0 is padding
+    num_labels: Annotated[Count, Field(ge=2)] = 2
     # levels: ids are the ordered levels of one quantity (grey, sound); features: real vectors of `input_dim`
     input_kind: Literal["tokens", "levels", "features"] = "tokens"
-    input_dim: int = Field(default=1, ge=1)
+    input_dim: Count = 1
 
-    dim: int = Field(default=64, ge=1)
-    layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    ffn_dim: int | None = Field(default=None, ge=1)  # 4 * dim if not given
+    dim: Count = 64
+    layers: Count = 2
+    heads: Count = 4
+    ffn_dim: Count | None = None  # 4 * dim if not given
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
-    segment_length: int = Field(default=128, ge=1)  # tokens; one segment is one STP cycle
-    memory_tokens: int = Field(default=16, ge=0)
-    stem_layers: int = Field(default=0, ge=0, le=32)  # dilated convolutions before the blocks, at most 12
-    stem_kernel: int = Field(default=3, ge=1)  # tokens of a convolution, odd
-    stem_stride: int = Field(default=1, ge=1)  # tokens that the blocks see as one place; of a picture, a square
+    segment_length: Count = 128  # tokens; one segment is one STP cycle
+    memory_tokens: Natural = 16
+    stem_layers: Natural = Field(default=0, le=32)  # dilated convolutions before the blocks, at most 12
+    stem_kernel: Count = 3  # tokens of a convolution, odd
+    stem_stride: Count = 1  # tokens that the blocks see as one place; of a picture, a square
     # pixels of a row; the stem is then one gated convolution over rows and columns, applied `stem_layers` times
-    picture_width: int | None = Field(default=None, ge=1)
-    stem_ngrams: int = Field(default=1, ge=1, le=8)  # longest n-gram of tokens with an embedding of its own
-    stem_buckets: int = Field(default=4096, ge=1)  # rows of the table of each n
-    stem_rank: int = Field(default=16, ge=1)  # their width, before they are mapped to `dim`
+    picture_width: Count | None = None
+    stem_ngrams: Count = Field(default=1, le=8)  # longest n-gram of tokens with an embedding of its own
+    stem_buckets: Count = 4096  # rows of the table of each n
+    stem_rank: Count = 16  # their width, before they are mapped to `dim`
     stem_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)  # probability of dropping an n-gram
     embedding_std: float = Field(default=1.0, gt=0.0, le=10.0)  # of the token embeddings at the start; n-grams: 0.1
     backprop: Literal["amrb", "bptt"] = "amrb"
-    every_k: int = Field(default=1, ge=1)  # AMRB keeps every k-th memory
+    every_k: Count = 1  # AMRB keeps every k-th memory
 
     mixer: Literal["astromorphic", "softmax", "ssm"] = "astromorphic"
     causal: bool = False
@@ -57,19 +62,19 @@ class RMAATConfig(BaseModel):
     learn_alpha: bool = False
     presynaptic: Literal["power", "fitted", "linear", "off"] = "power"  # g; linear: alpha = 1, off: P = 1
     # m, by which H and g are divided: n places read (n / m)^(1 - alpha) V if g is a power; 0: places of a full segment
-    write_places: int = Field(default=0, ge=0)
+    write_places: Natural = 0
     astrocytic: bool = True  # H_astro
     astrocyte_start: Literal["active", "silent"] = "active"  # phi(R) begins at about 1, or 0.05 and does not count in w
     # RF(t, T): of the biology; 1 / T; seeded random; none (memory unscaled, the trace a mean), also as true and false
     retention: Literal["fitted", "uniform", "random", "off"] = "fitted"
-    retention_seed: int = Field(default=0, ge=0)  # of the random factors
+    retention_seed: Natural = 0  # of the random factors
     memory_norm: Literal["before", "after"] = "before"  # of the scaling; after it undoes RF in the memory
     trace: Literal["mean", "retention"] = "mean"  # how a classifier's trace weighs the segments: 1 / T or RF(t, T)
     trace_norm: bool = False  # batch normalisation of the trace that a classifier reads
     streaming: bool = False  # the factors of unknown T; causal models always use them
     # masked modelling hides this share of the places (BERT's; 0.5 for pictures in Amos et al., arXiv 2310.02980) ...
     mask_share: float = Field(default=0.15, gt=0.0, lt=1.0)
-    mask_span: int = Field(default=1, ge=1)  # ... in runs of so many
+    mask_span: Count = 1  # ... in runs of so many
     bio: dict[str, Any] | None = None  # contents of a BioParameters file; None: the packaged reference
 
     def __init__(self, /, **fields: Any) -> None:

@@ -17,8 +17,12 @@ def test_json_round_trip() -> None:
 @pytest.mark.parametrize(
     "field, value",
     [
+        ("vocab_size", 1),
+        ("num_labels", 1),
         ("dim", 0),
         ("dim", "wide"),
+        ("dim", True),
+        ("dim", 2**63),
         ("heads", 5),
         ("dropout", 1.0),
         ("alpha", -0.1),

@@ -35,7 +35,13 @@ def describe(data: Sequences) -> Iterator[str]:
 
 
 def show(task: str, data: Sequences, count: int, seed: int, out: Path) -> Iterator[str]:
-    """Some examples: as text, or as one PNG of pictures or waveforms in `out`."""
+    """Some examples: as text, or as one PNG of pictures or waveforms in `out`.
+
+    Raises
+    ------
+    InputError
+        If a picture is not square.
+    """
     picks = np.random.default_rng(seed).choice(len(data), min(count, len(data)), replace=False)
     about = find_task(task)
     if about.decode is not None:
@@ -48,6 +54,9 @@ def show(task: str, data: Sequences, count: int, seed: int, out: Path) -> Iterat
 def _draw(data: Sequences, picks: np.ndarray, picture: bool, path: Path) -> Path:
     from matplotlib.figure import Figure
 
+    for i in picks if picture else ():
+        if isqrt(n := len(data[i])) ** 2 != n:
+            raise InputError(f"length of example {i}", n, "the pixels of a square picture")
     columns = min(8, len(picks))
     rows = -(-len(picks) // columns)
     figure = Figure(figsize=(1.5 * columns, 1.7 * rows), layout="constrained")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError, refusal
 from rmaat.baselines import BASELINES
-from rmaat.config import RMAATConfig
+from rmaat.config import Count, Natural, RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
 
@@ -27,12 +27,12 @@ class Stage(_Section):
     `contour_length` dashes.
     """
 
-    steps: int = Field(ge=1, le=10**7)  # each has an entry in the plan of batches
-    batch_size: int = Field(ge=1)
+    steps: Count = Field(le=10**7)  # each has an entry in the plan of batches
+    batch_size: Count
     rate: float = Field(1.0, gt=0)
-    min_length: int | None = Field(None, ge=0)
-    max_length: int | None = Field(None, ge=2)
-    contour_length: int | None = Field(None, ge=2, le=14)
+    min_length: Natural | None = None
+    max_length: Count | None = Field(None, ge=2)
+    contour_length: Count | None = Field(None, ge=2, le=14)
 
 
 class DataRecipe(_Section):
@@ -49,10 +49,10 @@ class DataRecipe(_Section):
 
     source: str | None = Field(None, min_length=1)
     folder: str | None = Field(None, min_length=1)  # an empty one would be the current folder, or none at all
-    train: int = Field(96_000, ge=1, le=10**7)  # of ten million expressions the tokens take 10 GB
-    validation: int = Field(2_000, ge=1, le=10**7)
-    test: int = Field(2_000, ge=1, le=10**7)
-    max_length: int | None = Field(None, ge=1)
+    train: Count = Field(96_000, le=10**7)  # of ten million expressions the tokens take 10 GB
+    validation: Count = Field(2_000, le=10**7)
+    test: Count = Field(2_000, le=10**7)
+    max_length: Count | None = None
     curriculum: tuple[Stage, ...] = ()
     rehearsal: float = Field(0.0, ge=0, lt=1)
 
@@ -70,10 +70,10 @@ class OptimisationRecipe(_Section):
     `cuda_graph` launches forward and backward pass as one: several times as fast on a GPU where the model is small.
     """
 
-    steps: int = Field(5_000, ge=1)
+    steps: Count = 5_000
     minutes: float | None = Field(None, gt=0)
-    batch_size: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)
+    batch_size: Count = 32
+    accumulate: Count = 1
     learning_rate: float = Field(1e-3, gt=0, le=1e30)  # of float32
     warmup: float = Field(0.1, ge=0, lt=1)
     astrocyte_rate: float = Field(1.0, gt=0, le=1)
@@ -83,8 +83,8 @@ class OptimisationRecipe(_Section):
     average: float = Field(0.0, ge=0, lt=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     cuda_graph: bool = False
-    evaluate_every: int = Field(500, ge=1)
-    save_every: int = Field(500, ge=1)
+    evaluate_every: Count = 500
+    save_every: Count = 500
 
 
 class Recipe(_Section):
@@ -99,8 +99,8 @@ class Recipe(_Section):
     kind: str = "rmaat"
     objective: Literal["labels", "masked"] = "labels"
     start: str | None = Field(None, min_length=1)
-    parameters: int | None = Field(None, ge=1, le=10**9)
-    seed: int = Field(0, ge=0, lt=2**63)
+    parameters: Count | None = Field(None, le=10**9)
+    seed: Natural = 0
     data: DataRecipe = DataRecipe()
     model: dict[str, Any] = Field(default_factory=dict)
     optimisation: OptimisationRecipe = OptimisationRecipe()

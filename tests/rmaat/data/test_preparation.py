@@ -137,3 +137,10 @@ def test_generated_examples_can_be_shown(task, tmp_path):
     assert "4 examples" in next(describe(data))
     said = list(show(task, data, 2, 0, tmp_path))
     assert said and (TASKS[task].decode or (tmp_path / f"{task}.png").read_bytes().startswith(b"\x89PNG"))
+
+
+def test_a_picture_that_is_not_square_is_named(tmp_path):
+    data = Sequences.from_list([np.arange(9), np.arange(10)], [0, 1], vocab_size=256, num_labels=2)
+    with pytest.raises(InputError, match="length of example 1: got 10, expected the pixels of a square picture"):
+        list(show("image", data, 2, 0, tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -71,6 +71,8 @@ def test_a_mistake_gets_one_line(tmp_path, text, said):
             "data.curriculum.0.step: got 1, expected one of steps, batch_size, rate, ",
         ),
         ({"optimisation.steps": 0}, "optimisation.steps: got 0, expected greater than or equal to 1"),
+        ({"optimisation.steps": True}, "optimisation.steps: got True, expected a valid integer"),
+        ({"data.train": 10**8}, "data.train: got 100000000, expected less than or equal to 10000000"),
         ({"optimisation.minutes": "long"}, "optimisation.minutes: got 'long', expected a valid number"),
     ],
 )
