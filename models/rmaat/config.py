@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from astro_sim.errors import InputError, refusal
 
-# Whole numbers of an entry: strict, since pydantic would otherwise read true as 1, and such as torch can hold.
+# Whole numbers of an entry: strict, since pydantic would otherwise read true, "1" and 1.0 as 1; such as torch can hold.
 # A narrower bound is an Annotated around them: one of the same kind in a default's Field would be overridden.
 Natural = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
