@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ COLUMNS = (
     "peak_memory_mib",
     "minutes",
 )
+
+FITTED_ON = ("source", "folder", "train", "validation", "test", "max_length")  # entries of `data` that floors depend on
 
 ESCAPED = str.maketrans(
     {sign: f"\\{sign}" for sign in "%_&#${}"}
@@ -104,20 +107,17 @@ def collect(out: Path) -> list[dict[str, Any]]:
         If a result is damaged, or the seeds of a model were not run by one recipe.
     """
     found: dict[tuple[str, str], list[Result]] = {}
-    floors: dict[str, dict[str, dict[str, float]]] = {}  # of each task and seed, on the data that a cell has read
+    read: dict[str, list[tuple[str, Result]]] = {}  # seed and result of the cells of a task
     for path in sorted(out.glob("*/*/seed-*/result.json")):
         result = read_result(path)
         task, model = path.parts[-4], model_name(path.parts[-3])
-        for name, value in result.floors.items():
-            floors.setdefault(task, {}).setdefault(name + _own_data(model), {})[path.parts[-2]] = value
+        read.setdefault(task, []).append((path.parts[-2], result))
         if result.test is not None:
             same = found.setdefault((task, model), [])
             same.append(result)
             refuse_other_recipe(path.parents[1], same[0].recipe, result.recipe)
     rows = [_row(task, model, results) for (task, model), results in found.items()]
-    for task, known in floors.items():
-        for name, values in known.items():
-            rows.append({"task": task, "model": f"floor: {name}", **_spread(list(values.values()))})
+    rows += [row for task, cells in read.items() for row in _floor_rows(task, cells)]
     return sorted(rows, key=lambda row: (row["task"], -row["accuracy"]))
 
 
@@ -129,10 +129,19 @@ def refuse_other_recipe(folder: Path, there: Recipe, here: Recipe) -> None:
         raise InputError("--out", str(folder), f"a folder whose seeds were run by one recipe ({why})")
 
 
-def _own_data(model: str) -> str:
-    """What a cell's model says of its data, such as ``" (data.max_length=512)"``; nothing if those are the task's."""
-    own = [setting for setting in model.partition(":")[2].split(";") if setting.startswith("data.")]
-    return f" ({'; '.join(own)})" if own else ""
+def _floor_rows(task: str, cells: list[tuple[str, Result]]) -> list[dict[str, Any]]:
+    """One row a trivial model over the seeds, and one of its own on data that few of the cells have read."""
+    usual = {
+        field: Counter(getattr(result.recipe.data, field) for _, result in cells).most_common(1)[0][0]
+        for field in FITTED_ON
+    }
+    floors: dict[str, dict[str, float]] = {}
+    for seed, result in cells:
+        data = {field: getattr(result.recipe.data, field) for field in FITTED_ON}
+        own = "; ".join(f"data.{field}={value}" for field, value in data.items() if value != usual[field])
+        for name, value in result.floors.items():
+            floors.setdefault(f"floor: {name} ({own})" if own else f"floor: {name}", {})[seed] = value
+    return [{"task": task, "model": name, **_spread(list(values.values()))} for name, values in floors.items()]
 
 
 def _row(task: str, model: str, results: list[Result]) -> dict[str, Any]:

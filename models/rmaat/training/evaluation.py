@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric, SumMetric
 
+from astro_sim.errors import InputError
 from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.data.sequences import Sequences
 from rmaat.evaluating import evaluating
@@ -102,6 +103,11 @@ def evaluate(model: nn.Module, data: Sequences, batch_size: int, max_length: int
     """Score `model` on all of `data`, in evaluation mode.
 
     Batches hold examples of similar length; with several processes each takes its share of them.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to tell: no next token in any example, or none hidden.
     """
     count = SumMetric().set_dtype(torch.float64).to(fabric.device)
     loss_mean, accuracy = WeightedMean().to(fabric.device), WeightedMean().to(fabric.device)
@@ -113,7 +119,16 @@ def evaluate(model: nn.Module, data: Sequences, batch_size: int, max_length: int
             loss_mean.update(score.loss, score.weight)
             accuracy.update(score.accuracy, score.weight)
             count.update(score.weight)
-    return TotalScore(loss_mean.compute().item(), accuracy.compute().item(), int(count.compute().item()))
+    predictions = int(count.compute().item())
+    if predictions == 0:
+        raise nothing_to_tell(f"{len(data)} examples")
+    return TotalScore(loss_mean.compute().item(), accuracy.compute().item(), predictions)
+
+
+def nothing_to_tell(examples: str) -> InputError:
+    """The refusal of examples that hold no prediction to score."""
+    allowed = "some with a token to tell, next or hidden (longer ones, or a larger mask_share)"
+    return InputError("data", examples, allowed)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from rmaat.data.tasks import Splits, derived_seed
 from rmaat.training.batches import Batch, Batches
 from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
 from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds
-from rmaat.training.evaluation import Score, WeightedMean, evaluate, renew_trace_statistics, scored
+from rmaat.training.evaluation import Score, WeightedMean, evaluate, nothing_to_tell, renew_trace_statistics, scored
 from rmaat.training.log import CurveLog, peak_memory_mib
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import OptimisationRecipe, Recipe
@@ -153,6 +153,8 @@ class Trainer:
         """Write a row of the training curves and begin the next; the row as a short text."""
         values = {"loss": self.loss_mean.compute().item(), "accuracy": self.accuracy.compute().item()}
         if not math.isfinite(values["loss"]):
+            if not self._joint(self.loss_mean.weight.item()):
+                raise nothing_to_tell(f"the batches up to step {step}")
             allowed = f"one at which the loss stays finite (it is not at step {step})"
             raise InputError("learning_rate", self.options.learning_rate, allowed)
         rate = self._joint(self.tokens_seen - self._counted) / (self._clock() - self._since)
@@ -210,7 +212,7 @@ class Trainer:
         """Tokens that all processes have trained on, a second of training; validations are left out."""
         return self._joint(self.tokens_seen) / max(self.elapsed - self.validating, 1e-9)
 
-    def _joint(self, count: int) -> float:
+    def _joint(self, count: float) -> float:
         """Sum over the processes."""
         own = torch.tensor(count, dtype=torch.float64, device=self.fabric.device)
         return float(cast(Tensor, self.fabric.all_reduce(own, reduce_op="sum")).item())

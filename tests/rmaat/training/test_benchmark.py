@@ -140,10 +140,13 @@ def test_an_unfinished_seed_of_another_recipe_is_refused_before_the_others_are_r
 
 
 def test_floors_of_other_data_have_a_row_of_their_own(tmp_path):
-    for model, floor in (("rmaat", 0.5), ("rmaat,data.max_length=40,model.dim=8", 0.3), ("rlt", 0.5)):
+    cells = {model: ({"curriculum": []}, 0.5) for model in ("rmaat", "rlt", "rmt")}
+    for model in ("linear", "rmaat,data.max_length=40"):  # cut by a later `--set`, or by `--models`
+        cells[model] = {"max_length": 40}, 0.3
+    for model, (data, floor) in cells.items():
         path = tmp_path / "listops" / model / "seed-0" / "result.json"
         path.parent.mkdir(parents=True)
-        content = {"recipe": {"task": "listops"}, "floors": {"root": floor}, "test": {"accuracy": 0.6}}
+        content = {"recipe": {"task": "listops", "data": data}, "floors": {"root": floor}, "test": {"accuracy": 0.6}}
         path.write_text(json.dumps(content))
     floors = {row["model"]: row["accuracy"] for row in collect(tmp_path) if row["model"].startswith("floor")}
     assert floors == {"floor: root": 0.5, "floor: root (data.max_length=40)": 0.3}

@@ -65,6 +65,18 @@ def test_masked_training_leaves_a_checkpoint_with_its_floor(recipe, pretrained, 
     assert again["accuracy"] == pytest.approx(result["test"]["accuracy"], abs=1e-6)
 
 
+def test_examples_of_which_nothing_is_hidden_are_named(recipe, pretrained, tmp_path):
+    """Not the learning rate, for a mean over no tokens, nor a checkpoint of which nobody knows how good it is."""
+    nothing = recipe(objective="masked", **{"model.mask_share": 1e-30})
+    with pytest.raises(InputError, match=r"the batches up to step 1.* next or hidden"):
+        train(nothing, None, tmp_path / "out")
+    assert not (tmp_path / "out" / "checkpoint").exists()
+    settings = pretrained / "config.json"
+    settings.write_text(settings.read_text().replace('"mask_share": 0.15', '"mask_share": 1e-30'))
+    with pytest.raises(InputError, match=r"data: got '8 examples'.* next or hidden"):
+        score_checkpoint(pretrained, None, None, "test", 4, None, None)
+
+
 def test_a_start_gives_every_weight_but_the_heads(recipe, pretrained, tmp_path):
     """What is trained first changes weights; the classifier begins with exactly these."""
     free = {"dropout": 0.1, "backprop": "bptt", "trace_norm": True, "embedding_std": 0.1}
