@@ -65,7 +65,7 @@ class OptimisationRecipe(_Section):
     used up.
     `average` is the decay of the weights' exponential moving average (0: none); validation, test and the
     checkpoint use the average.
-    `astrocyte_rate` is the learning rate of M of H_astro, a share of the others'.
+    `astrocyte_rate` is the learning rate of M of H_astro, as a multiple of the others'.
     `label_smoothing` is of labels, not of tokens, hidden or next.
     `cuda_graph` launches forward and backward pass as one: several times as fast on a GPU where the model is small.
     """
@@ -76,7 +76,7 @@ class OptimisationRecipe(_Section):
     accumulate: Count = 1
     learning_rate: float = Field(1e-3, gt=0, le=1e30)  # of float32
     warmup: float = Field(0.1, ge=0, lt=1)
-    astrocyte_rate: float = Field(1.0, gt=0, le=1)
+    astrocyte_rate: float = Field(1.0, gt=0, le=1e3)
     weight_decay: float = Field(0.01, ge=0, le=1e3)
     clip: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -305,6 +305,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
         ("README.md", "text"),
         ("README.md", "listops"),
         ("README.md", "listops-whole"),
+        ("README.md", "pathfinder"),
         ("README.md", "image-whole"),
         ("results/lra/README.md", "listops-one-segment"),
         ("docs/decisions/training.md", "text-ablation"),

@@ -42,7 +42,7 @@ def test_changes_override_the_file(tmp_path):
         ('task = "listops"\nparameters = 9000000000\n', "parameters"),
         ('task = "listops"\n[data]\nfolder = ""\n', "data.folder: got ''"),
         ('task = "listops"\nstart = ""\n', "start: got ''"),
-        ('task = "listops"\n[optimisation]\nastrocyte_rate = 2\n', "optimisation.astrocyte_rate"),
+        ('task = "listops"\n[optimisation]\nastrocyte_rate = 2_000\n', "optimisation.astrocyte_rate"),
         ('task = "pathfinder"\n[model]\npicture_width = 5\nstem_layers = 1\nstem_stride = 4\n', "stem_stride"),
     ],
 )
