@@ -181,15 +181,17 @@ def simulate_network(
             name="pool",
         )
         pool.connect(i=np.arange(model.n_neurons), j=layout.astrocyte)
-        junctions = b2.Synapses(
-            astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow, name="junctions"
-        )
-        junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
+        if len(layout.junctions[0]):  # a single astrocyte has none
+            junctions = b2.Synapses(
+                astrocytes, astrocytes, JUNCTION_EQUATIONS, namespace=namespace, clock=slow, name="junctions"
+            )
+            junctions.connect(i=layout.junctions[0], j=layout.junctions[1])
+            parts.append(junctions)
         bounds = ((0, model.n_excitatory), (model.n_excitatory, model.n_neurons))
         populations = dict(zip(RATES, bounds, strict=True))
         activity = Activity({SPIKES: neurons, RELEASES: astrocytes}, populations, record_dt, rows)
         recorded = Rows([(astrocytes, RECORDED)], record_dt, rows, activity.since)
-        network = b2.Network(neurons, astrocytes, *parts, pool, junctions, *recorded.objects, *activity.monitors)
+        network = b2.Network(neurons, astrocytes, *parts, pool, *recorded.objects, *activity.monitors)
         network.schedule = SCHEDULE
         rows.stopped = run(network, duration, dt, neurons, "v")
         recorded.finish(activity.held)

@@ -20,6 +20,7 @@ from rmaat_bridge.recordings import activities, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
 
 MINIMUM_LEVELS = 3
+FLAT = 1e-9  # change of the response, a share of it
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -65,6 +66,8 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
     if not (columns[1] > 0).all():
         lowest = float(columns[1].min())
         raise InputError("recording: response to presynaptic activity", lowest, "above 0 everywhere")
+    if np.ptp(inside[1]) <= FLAT * inside[1].max():
+        raise InputError("recording: response to presynaptic activity", float(inside[1][0]), "one that changes")
     reference = float(np.exp(levels.mean()))
 
     def relative(columns: Columns) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ class Quantity(BaseModel):
         quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(dof, 1)))
         if domain == POSITIVE:
             ratio = math.exp(min(quantile * standard_error / value, 700.0))
-            lower, upper = value / ratio, value * ratio
+            lower, upper = value / ratio, min(value * ratio, sys.float_info.max)
         else:
             lower, upper = np.clip([value - quantile * standard_error, value + quantile * standard_error], *domain)
         return cls(value=value, standard_error=standard_error, lower=float(lower), upper=float(upper), unit=unit)

@@ -48,6 +48,8 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
     """
     times = recording["time"].values
     if cycle_s is not None:
+        if len(times) < 2:
+            raise InputError("recording: times", len(times), "at least 2, an interval")
         shortest = 2 * float(np.diff(times).max())
         if not shortest <= cycle_s <= times[-1]:
             allowed = f"at least two recorded intervals, {shortest:g} s, and at most the recording, {times[-1]:g} s"

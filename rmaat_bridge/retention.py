@@ -64,7 +64,8 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
     """
     rhythm = cycles(recording, cycle_s)
     build_up = _build_up(recording, rhythm)
-    leak = float(attribute(recording, "parameters").get("leak_p_long", 1.0))
+    settings = attribute(recording, "parameters")
+    leak = float(settings.get("plasticity", settings).get("leak_p_long", 1.0))
     fits = {name: fit_family(family, build_up) for name, family in RETENTION_FAMILIES.items()}
     name = choose(fits)
     chosen = fits[name]

@@ -187,6 +187,11 @@ def test_the_network_depends_on_its_seed_alone() -> None:
     assert not np.array_equal(first.spike_time, other.spike_time)
 
 
+def test_a_single_astrocyte_has_no_junctions() -> None:
+    recording = simulate_network(replace(SMALL, n_astrocytes=1), duration=0.05, seed=1)
+    assert np.isfinite(recording.calcium).all()
+
+
 @pytest.mark.slow
 def test_the_published_network() -> None:
     """3200 + 800 neurons: more drive from 2 s to 4 s raises the rate, and gliotransmitter follows within seconds."""

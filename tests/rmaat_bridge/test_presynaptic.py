@@ -9,6 +9,7 @@ import xarray as xr
 
 from astro_sim.errors import InputError
 from rmaat_bridge import PresynapticResponse, fit_presynaptic
+from rmaat_bridge.quantity import POSITIVE, Quantity
 
 RATES = np.geomspace(0.1, 100.0, 10)
 
@@ -31,6 +32,12 @@ def test_power_law_is_recovered_with_its_interval():
     noisy = fit_presynaptic(tripartite(lambda v: 0.5 * v**0.3, noise=0.1))
     assert noisy.alpha.lower < 0.3 < noisy.alpha.upper
     assert 0.002 < noisy.alpha.standard_error < 0.03
+
+
+def test_an_unknown_limit_is_as_large_as_a_number_can_be():
+    """The saturating form of rates that are all far below saturation has no upper limit to speak of."""
+    quantity = Quantity.estimated(1e5, 1e9, 5, "1", POSITIVE)
+    assert np.isfinite(quantity.upper) and quantity.upper > 1e300
 
 
 def test_saturating_form_is_recovered_and_preferred():
@@ -93,6 +100,8 @@ def test_recordings_without_an_exponent_are_refused(macro):
         fit_presynaptic(tripartite(lambda v: v**0.3), (0.09, 0.3))
     with pytest.raises(InputError, match="above 0 everywhere"):
         fit_presynaptic(tripartite(lambda v: 0 * v))
+    with pytest.raises(InputError, match=r"response.*one that changes"):
+        fit_presynaptic(tripartite(lambda v: 0.3 + 0 * v))
     with pytest.raises(InputError, match="model"):
         fit_presynaptic(macro.assign_attrs(model="ring"))
     spoiled = tripartite(lambda v: v**0.3)

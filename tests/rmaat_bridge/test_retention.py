@@ -53,6 +53,16 @@ def test_exponential_recording_gives_the_closed_form(make):
             np.testing.assert_allclose(factors, closed_form(45 / tau, n), atol=1e-6, rtol=1e-6)
 
 
+def test_the_leak_of_a_plasticity_recording_is_read_where_it_stands(make):
+    """tau / leak is what the curve shows, so a leak of 2 doubles the time constant."""
+    recording = make.build_up(lambda t: 1 - np.exp(-t / 60.0))
+    recording.attrs |= {"model": "plasticity", "parameters": json.dumps({"plasticity": {"leak_p_long": 2.0}})}
+    assert fit_retention(recording).parameters["tau_p_long"].value == pytest.approx(120.0, rel=1e-5)
+    one = recording.isel(time=[0])
+    with pytest.raises(InputError, match=r"times.*at least 2"):
+        fit_retention(one, cycle_s=1.0)
+
+
 def test_published_example():
     """a = 0.3: T = 2 -> .574 .426; T = 4 -> .371 .275 .204 .151 (three digits in the source)."""
     np.testing.assert_allclose(closed_form(0.3, 4), [0.371, 0.275, 0.204, 0.151], atol=5e-4)

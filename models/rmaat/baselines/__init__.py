@@ -15,7 +15,7 @@ BASELINES: dict[str, dict[str, Any]] = {
     "at": WHOLE | {"retention": "off"},
     "ssm": PLAIN | WHOLE | {"mixer": "ssm"},
     "rmt": PLAIN | {"mixer": "softmax", "backprop": "bptt"},
-    "rmt-amrb": PLAIN | {"mixer": "softmax"},
+    "rmt-amrb": PLAIN | {"mixer": "softmax", "backprop": "amrb"},
     "rlt": PLAIN | {"backprop": "bptt"},
 }
 

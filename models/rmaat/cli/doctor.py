@@ -78,7 +78,7 @@ def _torch() -> Iterator[Finding]:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding("torch GPU", ", ".join(names))
     elif torch.backends.mps.is_available():
-        yield Finding("torch GPU", "Apple MPS")
+        yield Finding("torch GPU", "Apple MPS; training takes the CPU, for want of float64")
     else:
         yield Finding("torch GPU", "none; the CPU is used")
 

@@ -158,7 +158,7 @@ class Sequences:
             about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
             arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
             data = cls(**arrays, **about)
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, EOFError, ValueError, TypeError, RecursionError) as error:
             raise InputError("data folder", str(folder), f"{wanted} ({error})") from None
         if not isinstance(data.about, dict):
             raise InputError(f"{folder / 'about.json'}: about", data.about, "a table")

@@ -207,7 +207,7 @@ def read_agreement(run: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["float_logits"], arrays["scaled_logits"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError("run", str(path), f"the outputs that `rmaat deploy` wrote ({error})") from None
 
 

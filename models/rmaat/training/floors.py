@@ -87,8 +87,11 @@ def root_and_digits(data: Sequences) -> NDArray[np.int64]:
     """Root operator and its value over the digits that are its direct arguments (-1: none), shape (n, 2)."""
     tokens = np.asarray(data.tokens).astype(np.int64)
     opens, closes = (tokens >= OPERATOR) & (tokens < END), tokens == END
-    direct = (np.cumsum(opens.astype(np.int64) - closes) == 1) & ~opens & ~closes
-    example = np.repeat(np.arange(len(data)), np.diff(data.offsets))[direct]
+    steps, starts, lengths = opens.astype(np.int64) - closes, data.offsets[:-1], np.diff(data.offsets)
+    depth = steps.cumsum()
+    depth -= np.repeat(depth[starts] - steps[starts], lengths)  # what cut expressions before this one left open
+    direct = (depth == 1) & ~opens & ~closes
+    example = np.repeat(np.arange(len(data)), lengths)[direct]
     counts = np.zeros((len(data), 10), np.int64)
     np.add.at(counts, (example, tokens[direct] - DIGIT), 1)
     total, upto = counts.sum(axis=1), counts.cumsum(axis=1)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from astro_sim.errors import InputError
+from astro_sim.provenance import replacing
 
 COLUMNS = (
     "step",
@@ -34,7 +35,7 @@ class CurveLog:
         kept = (
             [row for row in read_curves(self.path) if int(row["step"]) <= step] if self.path.is_file() and step else []
         )
-        with self.path.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as room, room.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(kept)

@@ -23,7 +23,7 @@ from rmaat.training.folder import check_folder, held, make_room
 from rmaat.training.log import read_curves
 from rmaat.training.models import build, checkpoint_folder, load_checkpoint, refuse_other_data, trainable
 from rmaat.training.recipe import Recipe
-from rmaat.training.trainer import Trainer
+from rmaat.training.trainer import Trainer, accelerator
 from rmaat_bridge.bio_parameters import BioParameters
 from rmaat_bridge.trainable import with_posterior
 
@@ -72,8 +72,8 @@ def train(
     options = recipe.optimisation
     started_by_torchrun = os.environ.get("LOCAL_WORLD_SIZE")
     fabric = Fabric(
-        accelerator="auto",
-        devices=int(started_by_torchrun) if started_by_torchrun else "auto",
+        accelerator=accelerator(),
+        devices=int(started_by_torchrun) if started_by_torchrun else 1,
         strategy="ddp" if started_by_torchrun else "auto",
         precision=options.precision,
     )
@@ -213,7 +213,9 @@ def score_checkpoint(
     refuse_other_data(model.config, recipe.task, examples)
     n = len(examples)
     console.print(f"data: {n:,} examples of {splits.origin}")
-    fabric = Fabric(accelerator="auto", devices=1)  # in float32, however it was trained: bfloat16 crawls on most CPUs
+    fabric = Fabric(
+        accelerator=accelerator(), devices=1
+    )  # in float32, however it was trained: bfloat16 crawls on most CPUs
     with console.status("evaluating, and fitting the floors"):
         scores = evaluate(model.to(fabric.device), examples, batch_size, recipe.data.max_length, fabric)
         trivial = _floors(recipe, splits.train, examples)

@@ -41,6 +41,11 @@ def learning_rate_share(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
+def accelerator() -> str:
+    """Where there is no CUDA, the CPU: Apple's MPS has no float64, in which sums over tokens and batches are kept."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class Trainer:
     """Trains one model by one recipe.
 
@@ -60,7 +65,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, splits: Splits, model: nn.Module, out: Path, fabric: Fabric | None = None):
         self.recipe, self.splits, self.out = recipe, splits, Path(out)
         self.options = options = recipe.optimisation
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=options.precision)
+        self.fabric = fabric or Fabric(accelerator=accelerator(), devices=1, precision=options.precision)
         if options.minutes and self.fabric.world_size > 1:  # each has its own clock
             raise InputError("minutes", options.minutes, f"steps alone, with {self.fabric.world_size} processes")
         sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]

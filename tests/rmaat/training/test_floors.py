@@ -31,6 +31,18 @@ def test_root_and_digits_agree_with_reading_the_text():
     assert root_and_digits(alone)[:, 1].tolist() == [-1, 4]
 
 
+@pytest.mark.parametrize("longest", [200, 600])
+def test_a_cut_expression_leaves_nothing_open_for_the_next(longest):
+    """Each example by itself gives what all of them together give."""
+    data = generate(20, 5).cut(longest)
+    alone = [
+        root_and_digits(Sequences.from_list([row], [0], data.vocab_size, 10))[0]
+        for row in map(data.__getitem__, range(20))
+    ]
+    assert (data.lengths == longest).any()
+    np.testing.assert_array_equal(root_and_digits(data), alone)
+
+
 def test_listops_floors():
     """17.0 % majority, 36.3 % root operator, 47.5 % root operator and digits on regenerated data; 4,000 test
     examples have a standard error of 0.8 points, so 3 points of tolerance."""
