@@ -55,6 +55,11 @@ def test_no_plain_baseline_learns_an_exponent(name: str) -> None:
     assert [n for n, _ in plain.named_parameters()] == [n for n, _ in told.named_parameters()]
 
 
+def test_what_a_baseline_is_called_after_wins_over_the_recipe() -> None:
+    assert baseline_config("rmt-amrb", 29, backprop="bptt").backprop == "amrb"
+    assert baseline_config("rmt", 29, backprop="amrb").backprop == "bptt"
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_trains_and_ignores_padding(name: str) -> None:
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ import xarray as xr
 from astro_sim import load_recording
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256
+from rmaat.config import RMAATConfig
 from rmaat.report import figures
 from rmaat.report.page import Section, write_page
 from rmaat.training.log import read_curves
@@ -135,10 +136,12 @@ def _training(run: Path) -> Section:
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
     config = read_json(run / "demo.json")["config"]
     accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
+    backprop = recipe["model"].get("backprop", RMAATConfig.model_fields["backprop"].default)
+    stages = ", first on easier examples" if recipe["data"]["curriculum"] else ""
     return Section(
-        title="Training with AMRB",
-        text="ListOps of the Long Range Arena, trained with memory replay on expressions of growing length; "
-        "validation is on the full length from the start. Dashed: what trivial models reach.",
+        title="Training",
+        text=f"The task {recipe['task']}, trained by {backprop.upper()}{stages}; validation is on the task's own "
+        "examples from the start. Dashed: what trivial models reach.",
         figure=figures.training_curves(read_curves(run / "train" / "metrics.csv"), floors),
         facts={
             "accuracy on unseen sequences": f"{accuracy} (n = {test['n']})",
@@ -146,7 +149,7 @@ def _training(run: Path) -> Section:
             "trained parameters": f"{result['parameters']:,}",
             "training time": f"{result['seconds']:.0f} s",
         },
-        headline={"ListOps, unseen": accuracy, "majority class": f"{floors['majority class']:.1%}"},
+        headline={f"{recipe['task']}, unseen": accuracy, "majority class": f"{floors['majority class']:.1%}"},
         command=f"rmaat train --task {recipe['task']} --bio bio.toml --config {config} --seed {recipe['seed']}",
         made_by={
             "data": _listed(recipe["data"]),

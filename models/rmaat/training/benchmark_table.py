@@ -32,7 +32,7 @@ COLUMNS = (
     "minutes",
 )
 
-FITTED_ON = ("source", "folder", "train", "validation", "test", "max_length")  # entries of `data` that floors depend on
+FITTED_ON = {"source", "folder", "train", "validation", "test", "max_length"}  # entries of `data` that floors depend on
 
 ESCAPED = str.maketrans(
     {sign: f"\\{sign}" for sign in "%_&#${}"}
@@ -131,14 +131,11 @@ def refuse_other_recipe(folder: Path, there: Recipe, here: Recipe) -> None:
 
 def _floor_rows(task: str, cells: list[tuple[str, Result]]) -> list[dict[str, Any]]:
     """One row a trivial model over the seeds, and one of its own on data that few of the cells have read."""
-    usual = {
-        field: Counter(getattr(result.recipe.data, field) for _, result in cells).most_common(1)[0][0]
-        for field in FITTED_ON
-    }
+    data = [result.recipe.data.model_dump(include=FITTED_ON) for _, result in cells]
+    usual = {field: Counter(entries[field] for entries in data).most_common(1)[0][0] for field in data[0]}
     floors: dict[str, dict[str, float]] = {}
-    for seed, result in cells:
-        data = {field: getattr(result.recipe.data, field) for field in FITTED_ON}
-        own = "; ".join(f"data.{field}={value}" for field, value in data.items() if value != usual[field])
+    for (seed, result), entries in zip(cells, data, strict=True):
+        own = "; ".join(f"data.{field}={value}" for field, value in entries.items() if value != usual[field])
         for name, value in result.floors.items():
             floors.setdefault(f"floor: {name} ({own})" if own else f"floor: {name}", {})[seed] = value
     return [{"task": task, "model": name, **_spread(list(values.values()))} for name, values in floors.items()]

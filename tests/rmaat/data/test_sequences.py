@@ -91,7 +91,7 @@ def test_arrays_that_are_no_sequences_are_refused(tmp_path, name, content, said)
         Sequences.open(folder)
 
 
-@pytest.mark.parametrize("harm", ["missing", "truncated", "other", "no class", "fraction"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "empty", "other", "no class", "fraction"])
 def test_a_damaged_cache_is_refused(tmp_path, harm):
     folder = pack([np.arange(1, 9)] * 3).save(tmp_path / "cache")
     tokens = folder / "tokens.npy"
@@ -99,6 +99,8 @@ def test_a_damaged_cache_is_refused(tmp_path, harm):
         tokens.unlink()
     elif harm == "truncated":
         tokens.write_bytes(tokens.read_bytes()[:-5])
+    elif harm == "empty":
+        tokens.write_bytes(b"")
     elif harm == "no class":
         np.save(folder / "labels.npy", np.array([0, 99, 1]))
     elif harm == "fraction":

@@ -93,6 +93,19 @@ def test_an_edited_artefact_changes_the_page(run: Path) -> None:
         assert "1 / 3.0" in write_report(run).read_text(encoding="utf-8")
 
 
+def test_the_training_is_that_of_the_result(run: Path) -> None:
+    path = run / "train" / "result.json"
+    result = json.loads(path.read_text())
+    result["recipe"] |= {"task": "mnist"}
+    result["recipe"]["model"] |= {"backprop": "bptt"}
+    result["recipe"]["data"] |= {"curriculum": []}
+    with holding(path, json.dumps(result)):
+        page = write_report(run).read_text(encoding="utf-8")
+    assert "The task mnist, trained by BPTT; validation" in page and "mnist, unseen" in page
+    with holding(run / "deploy" / "outputs.npz", ""), pytest.raises(InputError, match=r"outputs\.npz"):
+        write_report(run)
+
+
 @pytest.mark.parametrize("artefact", ["macro.nc", "bio.toml", "train/result.json", "deploy/outputs.npz"])
 def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
     path = run / artefact

@@ -14,7 +14,7 @@ from training_runs import run, same
 
 from rmaat.data.listops import Grammar, generate
 from rmaat.data.tasks import StageExamples
-from rmaat.training.log import read_curves
+from rmaat.training.log import CurveLog, read_curves
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import DataRecipe
 from rmaat.training.trainer import Trainer
@@ -63,6 +63,15 @@ def test_a_broken_off_run_ends_bit_for_bit_like_an_undisturbed_one(
     assert [row["step"] for row in curves[0]] == [row["step"] for row in curves[1]]
     other = run(lambda: make(seed=5), recipe, splits, tmp_path / "other")
     assert not same(whole.model, other.model)
+
+
+def test_a_kill_while_the_curves_are_taken_over_leaves_them_as_they_were(tmp_path, monkeypatch):
+    CurveLog(tmp_path, 0).write(1, "train", loss=0.5, accuracy=0.25)
+    before = (tmp_path / "metrics.csv").read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("csv.DictWriter.writerows", Mock(side_effect=KeyboardInterrupt))
+        CurveLog(tmp_path, 1)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
 def damage(state, harm):

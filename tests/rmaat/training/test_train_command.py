@@ -268,6 +268,17 @@ def test_floors_see_what_the_model_sees(tmp_path):
     assert scores[21]["byte histogram"] == 1 and scores[20]["byte histogram"] < 0.65
 
 
+def test_two_devices_are_taken_when_torchrun_says_so_alone(tmp_path, monkeypatch):
+    """Else the command would be started again for the second of them."""
+    monkeypatch.setattr("lightning.fabric.accelerators.cpu.CPUAccelerator.auto_device_count", lambda *_: 2)
+    started = Mock(side_effect=AssertionError("a second process"))
+    monkeypatch.setattr("lightning.fabric.strategies.launchers.subprocess_script.subprocess.Popen", started)
+    few = [f"--set=data.{split}=8" for split in ("train", "validation", "test")]
+    tiny = ["--set=data.curriculum=[]", "--set=optimisation.batch_size=4", "--set=model.dim=8", "--set=model.heads=2"]
+    assert rmaat("train", "--task", "listops", "--config", "demo", "--steps", 1, *few, *tiny, "--out", tmp_path) == 0
+    assert not started.called
+
+
 def test_pairs_and_language_models_train(tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "validation", "test"):
