@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from rmaat.control_schedule import ControlSchedule
 from rmaat_bridge.schedule import RetentionSchedule
 
+EPSILON = torch.finfo(torch.float64).eps
+
 
 class Memory(nn.Module):
     """M persistent memory tokens and the retention factors that scale what each segment leaves.
@@ -87,7 +89,8 @@ class Memory(nn.Module):
         """
         if self.schedule is None or not self.retained_trace or self.streaming:
             share = torch.stack([self.share(t) for t in range(1, longest + 1)]).double()
-            kept = torch.cat([share.new_zeros(1), torch.log1p(-share[1:])]).cumsum(0)  # of the trace, log
+            rest = torch.log1p((-share[1:]).clamp(min=EPSILON - 1))  # a share of 1 leaves next to nothing, not log 0
+            kept = torch.cat([share.new_zeros(1), rest]).cumsum(0)  # of the trace, log
             table = torch.tril(share * torch.exp((kept[:, None] - kept).clamp(max=0)))  # row T - 1
         else:
             table = self.schedule.table(longest)

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, replacing, timestamp, versions
-from rmaat.evaluating import evaluating
 from rmaat_lava.arithmetic import Integers
 from rmaat_lava.description import MOST_SEGMENTS, check_description
 from rmaat_lava.inputs import prepare
@@ -128,7 +128,7 @@ def quantize(
     Parameters
     ----------
     model : RMAATForSequenceClassification or RMAATForSequencePairClassification
-        In any mode; its weights are read.
+        In any mode, on any device; its weights are read.
     calibration : Calibration
         Sequences like those of the task; the ranges of all values are taken from them.
     weights : WeightFormat, optional
@@ -152,10 +152,11 @@ def quantize(
         raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
     weights, config = weights or WeightFormat(), model.config
     calibration.check(config, reads_pairs(model))
+    calibration = replace(calibration, inputs=calibration.inputs.cpu(), lengths=calibration.lengths.cpu())
+    model = deepcopy(model).cpu().eval()
     longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
     resources = needed_of_a_chip(model, weights, longest)
-    with evaluating(model):
-        ranges, traces = find_ranges(model, calibration), float_traces(model, calibration)
+    ranges, traces = find_ranges(model, calibration), float_traces(model, calibration)
     program, exponents = build(model, ranges, weights, longest)
     deployment = Deployment(
         program,

@@ -38,14 +38,20 @@ def prepare(deployment: Deployment, inputs: Any, lengths: np.ndarray | None) -> 
     """
     if deployment.program.documents == 2:
         inputs, lengths = _apart(inputs, lengths)
-    padded, lengths = _padded(inputs) if lengths is None else (np.asarray(inputs), np.asarray(lengths, np.int64))
-    if not len(lengths):
+    if lengths is None:
+        padded, lengths = _padded(inputs)
+    else:
+        padded, lengths = _numbers("inputs", inputs), _numbers("lengths", lengths)
+    if padded.ndim < 2:
+        raise InputError("inputs", f"shape {padded.shape}", "(sequences, length) and, of features, (…, features)")
+    if not len(padded):
         raise InputError("inputs", "no sequence", "at least one")
     longest = min(padded.shape[1], deployment.max_length)
-    if lengths.shape != padded.shape[:1] or lengths.min() < 1 or lengths.max() > longest:
-        outside = lengths[(lengths < 1) | (lengths > longest)]
-        shown = f"{lengths.size} numbers" if not outside.size else int(outside[0])
+    outside = lengths[(lengths < 1) | (lengths > longest) | (lengths % 1 != 0)]
+    if lengths.shape != padded.shape[:1] or outside.size:
+        shown = outside[0].item() if outside.size else f"{lengths.size} numbers"
         raise InputError("lengths", shown, f"{len(padded)} of 1 to {longest} tokens")
+    lengths = lengths.astype(np.int64)
     about = deployment.description
     if about["input_kind"] == "features":
         if padded.ndim != 3 or padded.shape[2] != about["input_dim"] or not np.isfinite(padded).all():
@@ -70,7 +76,7 @@ def _apart(inputs: Any, lengths: np.ndarray | None) -> tuple[np.ndarray | list[n
                 shown = f"an example of shape {np.shape(pair)}" if isinstance(pair, np.ndarray) else repr(pair)[:60]
                 raise InputError("inputs", shown, "pairs of documents")
         return [document for pair in inputs for document in pair], None
-    padded, lengths = np.asarray(inputs), np.asarray(lengths)
+    padded, lengths = _numbers("inputs", inputs), _numbers("lengths", lengths)
     if padded.ndim < 3 or padded.shape[1] != 2:
         raise InputError("inputs", padded.shape, "pairs of documents (pairs, 2, length)")
     if lengths.shape != padded.shape[:2]:
@@ -78,9 +84,24 @@ def _apart(inputs: Any, lengths: np.ndarray | None) -> tuple[np.ndarray | list[n
     return padded.reshape(-1, *padded.shape[2:]), lengths.ravel()
 
 
+def _numbers(field: str, values: Any) -> np.ndarray:
+    """`values` as an array of numbers; rows of several lengths are none."""
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise InputError(field, values, "one array, rows of one length") from None
+    if found.dtype.kind not in "buif":
+        raise InputError(field, f"values of {found.dtype}", "numbers")
+    return found
+
+
 def _padded(inputs: np.ndarray | Sequence[np.ndarray]) -> tuple[np.ndarray, Integers]:
     """Sequences of any lengths in one array, zeros at their ends."""
-    rows = [np.asarray(row) for row in inputs]
+    rows = [_numbers("inputs", row) for row in (inputs if np.iterable(inputs) else [inputs])]
+    for row in rows:
+        if row.ndim == 0 or row.shape[1:] != rows[0].shape[1:]:
+            allowed = "(length,) or (length, features), one array a sequence and as many features in all"
+            raise InputError("inputs", f"shape {row.shape}", allowed)
     lengths = np.array([len(row) for row in rows], np.int64)
     padded = np.zeros((len(rows), max(lengths, default=0), *(rows[0].shape[1:] if rows else ())), np.float64)
     for i, row in enumerate(rows):

@@ -43,7 +43,7 @@ class QuantizationAware(nn.Module):
         self.exponents = deployment.description["exponents"]
         centre = torch.from_numpy(deployment.program.readout.centre * 2.0 ** -self.exponents["trace"]).float()
         norm: Any = getattr(self.classifier, "trace_norm", None)
-        self.shift = centre if norm is None else centre - norm.running_mean[: len(centre)]
+        self.shift = centre if norm is None else centre - norm.running_mean[: len(centre)].cpu()
 
     def forward(self, inputs: Tensor, lengths: Tensor, labels: Tensor | None = None) -> Prediction:
         """As the classifier's; lengths are needed."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, refuse_other_entries, replacing, timestamp, versions, write_json
 from rmaat_lava.calibration import Calibration
+from rmaat_lava.child import LavaError
 from rmaat_lava.deployment import DEFAULT_MAX_SEGMENTS, DESCRIPTION, PROGRAM, quantize
 from rmaat_lava.report import write_report
 from rmaat_lava.scales import WeightFormat
@@ -65,8 +67,8 @@ def deploy_run(
     Raises
     ------
     InputError
-        If the folder holds no usable checkpoint, the target is not installed, the data are none that the model can
-        read, or ``out/deployment`` holds other things.
+        If the folder holds no usable checkpoint, the target is not installed or fails, the data are none that the
+        model can read, or ``out/deployment`` holds other things.
     """
     target, out = choose_target(target), Path(out)
     refuse_other_entries(out / "deployment", (PROGRAM, DESCRIPTION))
@@ -83,7 +85,11 @@ def deploy_run(
     float_seconds = time.perf_counter() - start
     integers = run(deployment, inputs, "numpy", lengths=lengths)
     few = slice(0, min(sequences, len(lengths)))
-    there = run(deployment, inputs[few], target, lengths=lengths[few])
+    try:
+        there = run(deployment, inputs[few], target, lengths=lengths[few])
+    except (LavaError, TimeoutError) as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise InputError("target", target, f"one that works here, numpy perhaps; Lava ended with: {last}") from error
     again = run(deployment, inputs[few], "numpy", lengths=lengths[few])
     scaled = integers.logits * 2.0**-deployment.logit_exponent
     result = {

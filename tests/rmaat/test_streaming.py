@@ -71,6 +71,19 @@ def test_shares_of_a_thousand_segments_have_finite_gradients() -> None:
     assert all(gradient.isfinite().all() and gradient.abs() > 0 for gradient in gradients)
 
 
+def test_a_trace_that_decays_at_once_is_the_last_segments() -> None:
+    """Where tau_p_long is a thousandth of a cycle or so, s_t = 1 to the last bit: what was before is gone."""
+    bio = BioParameters.reference()
+    tau = bio.retention.parameters["tau_p_long"]
+    tau.value, tau.lower, tau.upper, tau.mode = tau.value * 1e-6, tau.lower * 1e-6, tau.upper * 1e-6, "free"
+    memory = classifier(trace="retention", bio=bio.model_dump(mode="json")).float().model.memory
+    shares = memory.shares(torch.tensor([4, 2]), 4)
+    expected = torch.tensor([[0.0, 0, 0, 1], [0, 1, 0, 0]]).T
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-15)
+    shares[1, 0].backward()
+    assert all(p.grad.isfinite().all() for p in memory.schedule.parameters() if p.grad is not None)
+
+
 def test_a_stream_needs_constant_memory() -> None:
     stream = classifier().stream()
     peaks = []

@@ -42,6 +42,21 @@ def test_twin_of_other_forms_predicts_the_integers(changes):
     assert np.sqrt(((rounded - integers) ** 2).mean()) < 0.4 * np.sqrt(((real - integers) ** 2).mean())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_model_on_the_gpu_has_the_same_integers(trained, calibration):
+    """And its twin the same logits, up to float32's sums in another order, which may tip a rounding."""
+    inputs, lengths, _ = frequent_token(64, seed=20)
+    there = copy.deepcopy(trained).cuda()
+    moved = Calibration(calibration.inputs.cuda(), calibration.lengths.cuda())
+    expected = _integer_logits(trained, calibration, inputs, lengths)
+    np.testing.assert_array_equal(_integer_logits(there, moved, inputs, lengths), expected)
+    with torch.no_grad():
+        twin = QuantizationAware(there, moved)(inputs.cuda(), lengths.cuda()).logits.cpu()
+        torch.testing.assert_close(
+            twin, QuantizationAware(trained, calibration)(inputs, lengths).logits, atol=1e-2, rtol=0
+        )
+
+
 def test_gradient_is_straight_through(trained, calibration):
     """With gradients of the float model as reference: rounding moves the point at which they are taken, no more."""
     inputs, lengths, labels = frequent_token(16, seed=21)

@@ -63,6 +63,16 @@ def test_shim_refuses_another_version(monkeypatch):
         (np.ones((2, 5), int), [5, 6], "lengths"),
         (np.ones((2, 5), int), [5, 0], "lengths"),
         (np.ones((1, 3000), int), [3000], "lengths"),
+        (np.ones((2, 5), int), [5, 4.5], "lengths: got 4.5, expected 2 of 1 to 5 tokens"),
+        (np.ones((2, 5), int), [5, np.nan], "lengths: got nan"),
+        (np.ones((2, 5), int), ["5", "4"], "lengths: got 'values of <U1', expected numbers"),
+        (np.ones((2, 5), int), [[5], [4, 3]], r"lengths: got \[\[5\], \[4, 3\]\], expected one array"),
+        (np.ones(5, int), [5], r"inputs: got 'shape \(5,\)', expected \(sequences, length\)"),
+        (np.ones(5, int), None, r"inputs: got 'shape \(\)', expected \(length,\)"),
+        (7, None, r"inputs: got 'shape \(\)'"),
+        ([[1, 2], [3]], [2, 1], "inputs: got .* rows of one length"),
+        ([[1, [2, 3]]], None, "inputs: got .* rows of one length"),
+        ([np.ones(3, int), np.ones((3, 2), int)], None, "as many features in all"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(deployment, inputs, lengths, named):

@@ -14,7 +14,8 @@ from rmaat.data import listops
 from rmaat.data.sequences import Sequences
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.training.evaluation import to_tensors
-from rmaat_lava import Deployment
+from rmaat_lava import Deployment, run, trial
+from rmaat_lava.child import LavaError
 from rmaat_lava.shim import LAVA_VERSION, lava_version
 
 
@@ -70,6 +71,21 @@ def test_deploys_a_run(run_folder, tmp_path, deploy, target):
     np.testing.assert_array_equal(outputs["scaled_logits"], outputs["integer_logits"] * 2.0**-exponent)
     agree = outputs["float_logits"].argmax(1) == outputs["integer_logits"].argmax(1)
     assert found["predictions_agree"] == agree.mean()
+
+
+@pytest.mark.parametrize("error", [LavaError("Traceback\n  File x\nRuntimeError: no board"), TimeoutError("no board")])
+def test_a_target_that_fails_is_one_line(run_folder, tmp_path, deploy, monkeypatch, error):
+    def failing(deployment, inputs, target, lengths):
+        if target == "lava":
+            raise error
+        return run(deployment, inputs, target, lengths=lengths)
+
+    monkeypatch.setattr(trial, "choose_target", lambda name: name)
+    monkeypatch.setattr(trial, "run", failing)
+    out = tmp_path / "deploy"
+    code, _, errors = deploy(run_folder, "--target", "lava", "--out", out, "--held-out", 4)
+    assert code == 2 and len(errors) == 1 and not out.exists()
+    assert "target: got 'lava'" in errors[0] and errors[0].endswith("no board")
 
 
 def test_other_data_are_not_of_the_source_of_the_training(run_folder, tmp_path, deploy):

@@ -20,6 +20,12 @@ BASELINES: dict[str, dict[str, Any]] = {
 }
 
 
+def own_fields(name: str) -> dict[str, Any]:
+    """Fields of `RMAATConfig` that make a baseline what it is; None for a value that depends on the data."""
+    changes = BASELINES.get(name, {})
+    return changes | ({"segment_length": None} if changes.get("memory_tokens") == 0 else {})
+
+
 def baseline_config(name: str, longest: int, **fields: Any) -> RMAATConfig:
     """The configuration of a model of `BASELINES`.
 
@@ -41,7 +47,5 @@ def baseline_config(name: str, longest: int, **fields: Any) -> RMAATConfig:
     """
     if name not in BASELINES:
         raise InputError("model", name, f"one of {', '.join(BASELINES)}")
-    changes = BASELINES[name]
-    if changes.get("memory_tokens") == 0:
-        fields["segment_length"] = longest
-    return RMAATConfig(**fields | changes)
+    own = own_fields(name)
+    return RMAATConfig(**fields | own | ({"segment_length": longest} if "segment_length" in own else {}))

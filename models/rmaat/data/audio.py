@@ -45,7 +45,7 @@ def read_spoken_digits(folder: Path) -> dict[str, Sequences]:
             raise InputError("recording", str(path), "a name {digit}_{speaker}_{index}.wav")
         try:
             rate, samples = wavfile.read(path)
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # a damaged file raises nearly anything
             raise InputError("recording", str(path), f"a WAV file ({error})") from None
         if rate != SAMPLE_RATE_HZ or samples.dtype != np.int16 or samples.ndim != 1 or not len(samples):
             said = f"{rate} Hz, {samples.dtype}, {samples.ndim} channels"

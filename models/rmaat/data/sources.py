@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from rich.progress import Progress
@@ -71,18 +72,9 @@ def fetch(download: Download, folder: Path) -> Path:
     whole = folder / download.url.rsplit("/", 1)[1]
     part = whole.with_name(whole.name + ".part")
     if not whole.is_file():
-        done = part.stat().st_size if part.is_file() else 0
-        request = urllib.request.Request(download.url, headers={"Range": f"bytes={done}-"} if done else {})
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                resumed = response.status == 206
-                total = int(response.headers.get("Content-Length", 0)) + (done if resumed else 0)
-                with part.open("ab" if resumed else "wb") as file, Progress() as bar:
-                    task = bar.add_task(whole.name, total=total or None, completed=done if resumed else 0)
-                    while block := response.read(1 << 20):
-                        file.write(block)
-                        bar.advance(task, len(block))
-        except (urllib.error.URLError, OSError) as error:
+            total = _continue(download.url, part)
+        except OSError as error:  # of which urllib's are
             allowed = f"a reachable address ({error}); or download it yourself and give its path with --folder"
             raise InputError("download", download.url, allowed) from None
         if total and part.stat().st_size != total:
@@ -90,6 +82,27 @@ def fetch(download: Download, folder: Path) -> Path:
         _check(part, download)
         shutil.move(part, whole)
     return whole
+
+
+def _continue(url: str, part: Path) -> int:
+    """Append to `part` what it lacks of what is at `url`; the bytes of the whole, 0 if the server does not say."""
+    done = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if done and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return 0  # there is nothing after those bytes: broken off before they were checked
+        raise
+    with response:
+        resumed = response.status == HTTPStatus.PARTIAL_CONTENT
+        total = int(response.headers.get("Content-Length", 0)) + (done if resumed else 0)
+        with part.open("ab" if resumed else "wb") as file, Progress() as bar:
+            task = bar.add_task(part.stem, total=total or None, completed=done if resumed else 0)
+            while block := response.read(1 << 20):
+                file.write(block)
+                bar.advance(task, len(block))
+    return total
 
 
 def _check(path: Path, download: Download) -> None:

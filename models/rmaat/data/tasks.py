@@ -52,6 +52,11 @@ class Splits:
     origin: str = ""
     folder: Path | None = None
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(int(getattr(self, split).lengths.max()) for split in SPLITS)
+
     def about(self) -> dict[str, dict[str, int]]:
         """Examples and tokens of each split: what tells other data from the same."""
         parts = {split: getattr(self, split) for split in SPLITS}

@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from rmaat.baselines import BASELINES
+from rmaat.baselines import BASELINES, own_fields
 from rmaat.config import RMAATConfig
 from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
 from rmaat.training.folder import refuse_other_run
@@ -28,7 +28,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "uniform-retention": {"retention": "uniform"},
     "random-retention": {"retention": "random"},
     "no-astrocyte": {"astrocytic": False},
-    "alpha-1": {"presynaptic": "linear"},
+    "alpha-1": {"presynaptic": "linear", "learn_alpha": False},
     "no-presynaptic": {"presynaptic": "off"},
     "bptt": {"backprop": "bptt"},
     "streaming": {"streaming": True},
@@ -72,9 +72,7 @@ class Cell:
             if field in changes:
                 raise InputError("--set", f"{field}={changes[field]}", f"another entry: {option} says which")
         ablation = ABLATIONS.get(name, {})
-        own = {"task", "kind", "seed", *ablation, *BASELINES.get(name, {})}
-        if BASELINES.get(name, {}).get("memory_tokens") == 0:
-            own.add("segment_length")  # holds the whole sequence
+        own = {"task", "kind", "seed", *ablation, *own_fields(name)}
         entries = changes | {f"model.{field}": value for field, value in ablation.items()}
         for text in settings.split(";") if colon else ():
             field, value = parse_change(text.removeprefix("model."), "--models")

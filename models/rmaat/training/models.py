@@ -45,15 +45,22 @@ def head(recipe: Recipe) -> type[Pretrained]:
     return kinds.get(recipe.task, RMAATForSequenceClassification)
 
 
-def build(recipe: Recipe, train: Sequences, bio: BioParameters) -> nn.Module:
+def build(recipe: Recipe, train: Sequences, bio: BioParameters, longest: int | None = None) -> nn.Module:
     """The model for the examples `train` by the recipe's settings, `bio` written into it.
+
+    Parameters
+    ----------
+    longest : int, optional
+        Tokens of the longest sequence that it will read, those of `train` if None: a model of the whole sequence
+        has to hold it.
 
     Raises
     ------
     InputError
         If a setting cannot be, or the recipe starts from a checkpoint that is missing or of another architecture.
     """
-    longest = int(min(train.lengths.max(), recipe.data.max_length or train.lengths.max()))
+    longest = longest or int(train.lengths.max())
+    longest = min(longest, recipe.data.max_length or longest)
     if "bio" in recipe.model:
         raise InputError("model.bio", recipe.model["bio"], "none: --bio names the file")
     fields = {"vocab_size": train.vocab_size, "num_labels": train.num_labels} | recipe.model

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from astro_sim.errors import InputError, refusal
-from rmaat.baselines import BASELINES
+from rmaat.baselines import BASELINES, own_fields
 from rmaat.config import Count, Natural, RMAATConfig
 
 CONFIGS = files("rmaat") / "configs"
@@ -152,6 +152,14 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
     if config.input_kind == "features":
         raise InputError("model.input_kind", config.input_kind, "tokens or levels: a task's data are ids")
     return recipe
+
+
+def refuse_overridden(recipe: Recipe, changes: dict[str, Any]) -> None:
+    """InputError if one of `changes`, by dotted name, is a field that the recipe's model sets itself, otherwise."""
+    for field, value in own_fields(recipe.kind).items():
+        if (name := f"model.{field}") in changes and (value is None or changes[name] != value):
+            allowed = "none: it holds the whole sequence" if value is None else repr(value)
+            raise InputError(name, changes[name], f"{allowed}, for --model {recipe.kind}")
 
 
 def parse_change(text: str, option: str = "--set") -> tuple[str, Any]:

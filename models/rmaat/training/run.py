@@ -86,7 +86,8 @@ def train(
     splits = load_splits(recipe.task, recipe.data, recipe.seed)
     trainer = None
     if recipe.kind != "floor":
-        trainer = Trainer(recipe, splits, build(recipe, splits.train, parameters), out, fabric)
+        model = build(recipe, splits.train, parameters, splits.longest)
+        trainer = Trainer(recipe, splits, model, out, fabric)
     with held(out) if fabric.is_global_zero else nullcontext():  # what can be refused before has been
         if fabric.is_global_zero:
             check_folder(out, resume, overwrite)  # another run may have ended here by now
@@ -207,8 +208,11 @@ def score_checkpoint(
     console = console or Console()
     with console.status(f"reading or drawing the data of {recipe.task}"):
         splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
-    if out is not None and splits.folder is not None:
-        refuse_to_replace([splits.folder], out)
+    if splits.folder is not None:
+        if seed is not None:
+            raise InputError("--seed", seed, f"none for examples that are read, from {splits.folder}")
+        if out is not None:
+            refuse_to_replace([splits.folder], out)
     examples = getattr(splits, split)
     refuse_other_data(model.config, recipe.task, examples)
     n = len(examples)

@@ -196,6 +196,22 @@ def test_npz_images_and_what_is_refused(tmp_path):
         image.read_npz(path)
 
 
+def test_damage_anywhere_in_a_compressed_npz_is_one_line(tmp_path):
+    """zipfile and zlib raise errors of their own, another one at nearly every place."""
+    path = tmp_path / "images.npz"
+    images, labels = rng.integers(0, 256, (6, 8, 8), dtype=np.uint8), np.arange(6)
+    np.savez_compressed(path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            image.read_npz(path)  # a flipped date, say, does no harm
+        except InputError as error:
+            refused += "images.npz" in str(error)
+    assert refused > len(whole) / 7 / 2
+
+
 @pytest.fixture(params=["text", "array"])
 def pathfinder_folder(request, tmp_path):
     (tmp_path / "metadata").mkdir()
@@ -251,6 +267,11 @@ def test_spoken_digits(tmp_path):
     wavfile.write(tmp_path / "7_bob_13.wav", 16000, samples)
     with pytest.raises(InputError, match="7_bob_13"):
         audio.read_spoken_digits(tmp_path)
+    whole = (tmp_path / "7_bob_12.wav").read_bytes()
+    for length in (0, 4, 10, 21, 30, 43):
+        (tmp_path / "7_bob_13.wav").write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"7_bob_13.*a WAV file"):
+            audio.read_spoken_digits(tmp_path)
 
 
 def test_mu_law_inverts_to_half_a_step():

@@ -22,6 +22,9 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
             self.end_headers()
@@ -61,3 +64,15 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
 def test_without_a_network_the_message_names_the_way_out(tmp_path):
     with pytest.raises(InputError, match="--folder"):
         fetch(Download("http://127.0.0.1:9/data.bin"), tmp_path)
+
+
+@pytest.mark.parametrize("content", [CONTENT, CONTENT + b"more"])
+def test_a_download_that_was_not_checked_any_more_is_checked(server, tmp_path, content):
+    """The server has nothing after its last byte and says 416."""
+    (tmp_path / "data.bin.part").write_bytes(content)
+    if content == CONTENT:
+        assert fetch(Download(server[0], MD5), tmp_path).read_bytes() == CONTENT
+    else:
+        with pytest.raises(InputError, match="checksum"):
+            fetch(Download(server[0], MD5), tmp_path)
+        assert not list(tmp_path.iterdir())

@@ -278,6 +278,12 @@ def test_a_start_may_be_a_setting():
     assert (recipe.start, recipe.seed, recipe.kind) == ("runs/pre/checkpoint", 3, "rmaat")
 
 
+def test_alpha_1_stays_1():
+    """Also where the others' exponents are trained."""
+    recipe = Cell("listops", "alpha-1", 0).recipe("small", FEW | {"model.learn_alpha": True})
+    assert recipe.model["presynaptic"] == "linear" and recipe.model["learn_alpha"] is False
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

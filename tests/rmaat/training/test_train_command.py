@@ -186,7 +186,7 @@ def test_evaluate_gives_the_score_of_the_run_again(recipe_file, tmp_path):
         assert score["accuracy"] == known["accuracy"] and score["loss"] == pytest.approx(known["loss"], rel=1e-5)
 
 
-def test_evaluate_does_not_write_into_what_it_reads(recipe_file, tmp_path, capsys):
+def test_evaluate_does_not_write_into_what_it_reads_nor_seed_it(recipe_file, tmp_path, capsys):
     cache = tmp_path / "cache"
     few = ("--train", 8, "--validation", 8, "--test", 8)
     assert rmaat("data", "prepare", "listops", *few, "--out", cache) == 0
@@ -194,6 +194,8 @@ def test_evaluate_does_not_write_into_what_it_reads(recipe_file, tmp_path, capsy
     before = (cache / "test" / "labels.npy").read_bytes()
     assert rmaat("evaluate", tmp_path / "run", "--out", cache / "test" / "labels.npy") == 2
     assert f"another path than what is read, {cache}" in capsys.readouterr().err
+    assert rmaat("evaluate", tmp_path / "run", "--seed", 3) == 2
+    assert f"--seed: got 3, expected none for examples that are read, from {cache}" in capsys.readouterr().err
     assert (cache / "test" / "labels.npy").read_bytes() == before
 
 
@@ -253,6 +255,20 @@ def test_baselines_and_floors_train_like_the_model(recipe_file, tmp_path, kind):
     assert "root operator" in result["floors"] and ("test" in result) == (kind != "floor")
 
 
+def test_a_model_of_the_whole_sequence_holds_the_longest_of_the_test_set(tmp_path):
+    """A second segment would know nothing of the first: these models have no memory."""
+    rng = np.random.default_rng(0)
+    for split, longest in (("train", 20), ("validation", 20), ("test", 30)):
+        rows = [rng.integers(1, 257, longest - i) for i in range(8)]
+        Sequences.from_list(rows, [0, 1] * 4, 257, 2).save(tmp_path / "data" / split)
+    tiny = ("--set=model.dim=8", "--set=model.heads=2", "--set=optimisation.batch_size=4", "--steps", 1)
+    run = ("train", "--task", "text", "--model", "transformer", *tiny, "--data", tmp_path / "data", "--overwrite")
+    for most, held_at_once in (("", 30), ("--set=data.max_length=25", 25)):
+        assert rmaat(*run, *filter(None, [most]), "--out", tmp_path / "run") == 0
+        config = json.loads((tmp_path / "run" / "checkpoint" / "config.json").read_text())
+        assert config["segment_length"] == held_at_once
+
+
 def test_floors_see_what_the_model_sees(tmp_path):
     """Two classes that only their last byte tells apart: nothing is left of them in the 20 bytes before."""
     rng = np.random.default_rng(0)
@@ -301,6 +317,14 @@ def test_pairs_and_language_models_train(tmp_path):
         (("--bio", "absent.toml"), "absent.toml"),
         (("--config", "absent.toml"), "absent.toml"),
         (("--start", "absent"), "--start: got 'absent', expected the checkpoint of a run"),
+        (
+            ("--model", "rmt", "--set", "model.retention=fitted"),
+            "model.retention: got 'fitted', expected 'off', for --model rmt",
+        ),
+        (
+            ("--model", "linear", "--set", "model.segment_length=64"),
+            "model.segment_length: got 64, expected none: it holds the whole sequence, for --model linear",
+        ),
         (("--model", "perceptron"), "--model: got 'perceptron', expected one of rmaat, "),
         (("--set", "model.input_kind=features"), "model.input_kind: got 'features', expected tokens or levels"),
         (("--set", "model.width=3"), "width"),
