@@ -192,7 +192,7 @@ def _run_brian2(
 def _run_scipy(model: TripartiteModel, trains: SpikeTrains, duration: float, record_dt: float, rows: Recorder) -> None:
     from astro_sim.reference import solve_tripartite
 
-    time: NDArray[np.float64] = np.linspace(0, duration, round(duration / record_dt) + 1)
+    time = np.arange(int(duration / record_dt * (1 + 1e-12)) + 1) * record_dt
     columns: dict[str, list[NDArray[np.float64]]] = {item.source: [] for item in RECORDED}
     for number in range(trains.size):
         spikes = trains.of(number)

@@ -41,6 +41,15 @@ def test_brian2_agrees_with_scipy() -> None:
     assert np.array_equal(ours.n_events, exact.n_events)
 
 
+def test_the_reference_records_at_the_times_of_brian2() -> None:
+    """A second of rows every 0.3 s ends at 0.9 s; the values there are those of a run of 0.9 s (1e-9)."""
+    arguments = {"spike_times": [[0.1, 0.5]], "record_dt": 0.3}
+    exact, ours = (simulate_tripartite(**arguments, duration=1.0, backend=name) for name in ("scipy", "brian2"))
+    assert exact.time.values == pytest.approx([0.0, 0.3, 0.6, 0.9]) and np.array_equal(exact.time, ours.time)
+    whole = simulate_tripartite(**arguments, duration=0.9, backend="scipy")
+    assert exact.ip3.values == pytest.approx(whole.ip3.values, rel=1e-9)
+
+
 @pytest.mark.parametrize("backend", ["brian2", "scipy"])
 def test_figure_3(backend: str) -> None:
     """Crossings to 5 ms, maxima to 1e-4, and the probability that the test train meets at 16.5 s to 1 %.
