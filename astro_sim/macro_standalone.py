@@ -46,7 +46,7 @@ def run_standalone(
     record_dt: float,
     dt: float,
 ) -> str | None:
-    """Build the program, or find it built, and run it; the reason if the run diverged.
+    """Build the program, or find it built, and run it; the reason if the run stopped early.
 
     Raises
     ------
@@ -63,7 +63,9 @@ def run_standalone(
     switches, inputs = (np.array(part) for part in zip(*protocol.changes(dt), strict=True))
     with program("macro", *signature, protocol.duration, dt):
         network, monitor = _network(parameters, transport, switches, inputs, initial, record_dt, dt)
-        network.run((protocol.duration + dt / 4) * b2.second, namespace={})
+        length = protocol.duration + dt / 4
+        network.run(length * b2.second, namespace={})
+        reached = b2.device._last_run_completed_fraction * length  # less on Ctrl-C, which ends the program
         names = ("x", "s", "p_short", "p_long") + (("y",) if parameters.n_pre else ())
         values = {name: np.asarray(getattr(monitor, name)).T.reshape(-1, *shape) for name in names}
     for k in range(len(values["x"])):
@@ -73,7 +75,7 @@ def run_standalone(
         if reason := divergence(k * record_dt, state):
             return reason
         rows.add(k * record_dt, vars(state))
-    return None
+    return f"interrupted at {reached:g} s" if reached < protocol.duration else None
 
 
 def _network(

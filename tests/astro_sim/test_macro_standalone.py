@@ -1,6 +1,10 @@
 """The compiled program against the NumPy run of the same equations."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from astro_sim.errors import InputError
 from astro_sim.macro import simulate_macro
 from astro_sim.macro_parameters import MacroParameters
 from astro_sim.protocols import stp_cycles
+from astro_sim.recording import load_recording
 
 NAMES = ("x", "s", "p_short", "p_long")
 needs_compiler = pytest.mark.skipif(
@@ -27,6 +32,37 @@ def test_program_takes_the_same_steps(n_pre, tmp_path, monkeypatch):
     first, second = (simulate_macro(p, protocol, backend=name) for name in ("brian2", "brian2-standalone"))
     for name in NAMES:
         assert np.abs(first[name] - second[name]).max() <= 1e-13 * np.abs(first[name]).max()
+
+
+LONG = """
+import os, signal, sys, threading, time
+import psutil
+from astro_sim import save_recording, simulate_macro
+from astro_sim.protocols import stp_cycles
+
+def press():
+    while not any(child.name() == "main" for child in psutil.Process().children()):
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(0, signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+run = simulate_macro(protocol=stp_cycles(200_000, 45, 15, [1, 0.5, 0.25]), record_dt=45, backend="brian2-standalone")
+save_recording(run, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_ctrl_c_says_that_the_program_was_stopped(tmp_path):
+    """In a process group of its own, whose program would run for minutes: the rows so far, up to the time stated."""
+    command = [sys.executable, "-W", "ignore", "-c", LONG, tmp_path / "a.nc"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(command, check=True, capture_output=True, env=environment, start_new_session=True, timeout=280)
+    kept = load_recording(tmp_path / "a.nc")
+    reached = float(re.fullmatch(r"interrupted at (\S+) s", kept.attrs["stopped"])[1])
+    assert 1 < kept.sizes["time"] < 200_000
+    assert kept.time.values[-1] == pytest.approx(reached, rel=1e-5, abs=45)
 
 
 @pytest.mark.parametrize("changes", [{"coupling_kernel": "exponential"}, {"n_neurons": 65}])
