@@ -19,7 +19,7 @@ from astro_sim.micro_recording import check_times
 from astro_sim.settings import arguments, override, unit_in
 
 FLAGS = ("model", "preset", "backend", "seed", "out")  # of the command line, not settings
-PYTHON_ONLY = ("initial", "patterns", "synapse", "astrocyte", "gliotransmission")  # arrays and parameter sets
+PYTHON_ONLY = ("parameters", "initial", "patterns", "synapse", "astrocyte", "gliotransmission")
 MODELS = ("macro", "tripartite", "ring", "network", "self-repair", "working-memory")
 MACRO_PRESETS: dict[str, dict[str, str]] = {
     "demo": {},
@@ -111,6 +111,8 @@ class Experiment:
         module, function = MICRO[self.model]
         simulate = getattr(importlib.import_module(f"astro_sim.{module}"), function)
         run, settings = arguments(simulate, self.settings)
+        if "spike_times" in run:
+            run["spike_times"] = _rows(run["spike_times"])
         preset = presets(self.model)
         model, settings = override(preset[self.preset or next(iter(preset))], settings)
         _refuse(settings)
@@ -150,15 +152,19 @@ def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tu
         raise InputError("protocol", kind, f"one of {', '.join(defaults)}")
     make = getattr(protocols, kind)
     given, left = arguments(make, left)
-    times = given.get("times_s", ())
-    if times and not isinstance(times[0], tuple):
-        given["times_s"] = (times,)  # one row: one neuron
+    if "times_s" in given:
+        given["times_s"] = _rows(given["times_s"])
     known = inspect.signature(make).parameters
     given = defaults[kind] | given | ({"seed": seed} if "seed" in known else {})
     for name, parameter in known.items():
         if name not in given and parameter.default is parameter.empty:
             raise InputError(f"--set {name}", "nothing", "one row a neuron or interval, as in 1,2;0.5,3")
     return make(**given), left
+
+
+def _rows(times: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The times of each neuron or synapse; a single row of numbers is that of one."""
+    return times if isinstance(times[0], tuple) else (times,)
 
 
 def _refuse(settings: Mapping[str, str]) -> None:

@@ -29,12 +29,17 @@ GATE = Variable("h", "h", "1", "fraction of store channels not inactivated")
 
 
 def check_times(duration: float, dt: float, record_dt: float, step: str = "dt") -> None:
-    """Refuse times that are not positive, and a recording interval that is no multiple of the step, called `step`."""
+    """Refuse times that are not positive, and a recording interval that is no multiple of the step, called `step`.
+
+    Nor may the interval be longer than the run: a recording then has its start alone.
+    """
     for name, value in (("duration", duration), (step, dt), ("record_dt", record_dt)):
         if not (np.isfinite(value) and value > 0):
             raise InputError(name, value, "a positive time in seconds")
     if record_dt < dt or abs(record_dt / dt - round(record_dt / dt)) > 1e-6:
         raise InputError("record_dt", record_dt, f"a multiple of the step of {dt:g} s")
+    if record_dt > duration:
+        raise InputError("record_dt", record_dt, f"at most {duration:g} s, the length of what is recorded")
 
 
 def micro_template(

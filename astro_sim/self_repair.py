@@ -121,7 +121,7 @@ class SelfRepairModel:
             raise InputError("dt", dt, f"at most {2.5 / fastest:.2g} s: the fastest process runs at {fastest:.3g} /s")
         if dt * self.rate_hz > 0.1:
             raise InputError("dt", dt, f"at most {0.1 / self.rate_hz:.2g} s, a tenth of the presynaptic interval")
-        releases = self.repair.interval / dt
+        releases = self.repair.interval / dt if dt > 0 else 0.0
         if releases < 0.5 or abs(releases - round(releases)) > 1e-6:
             raise InputError("dt", dt, f"a divisor of the interval of {self.repair.interval:g} s")
 

@@ -111,7 +111,7 @@ def override(model: T, settings: Mapping[str, str]) -> tuple[T, dict[str, str]]:
 def arguments(function: Callable[..., Any], settings: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Arguments of `function` among the settings, as values, and the settings that are none of its arguments.
 
-    The name says the unit: ``duration_s``, ``duration`` and ``dt`` are in seconds, ``rate_hz`` in hertz.
+    The name says the unit: ``duration_s``, ``duration``, ``dt`` and ``spike_times`` are in seconds, ``rate_hz`` in Hz.
     """
     known = inspect.signature(function).parameters
     found = {
@@ -132,7 +132,7 @@ def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = Non
         return text.lower() == "true"
     if kind is int or kind == int | None:
         number = quantity(name, text, "1")
-        if number != int(number):
+        if not number.is_integer():
             raise InputError(name, text, "a whole number")
         return int(number)
     if kind is float:
@@ -162,7 +162,7 @@ def unit_in(model: Any, name: str) -> str:
 
 def unit_of(name: str) -> str | None:
     """The unit that the name of an argument says."""
-    if name in ("dt", "duration"):
+    if name in ("dt", "duration", "spike_times"):
         return "s"
     return next((unit for suffix, unit in _SUFFIXES.items() if name.endswith(suffix)), None)
 

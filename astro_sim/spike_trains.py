@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from astro_sim.errors import InputError
+from astro_sim.stimulus import brief, numbers
 
 
 class SpikeTrains(NamedTuple):
@@ -37,9 +38,7 @@ def poisson_trains(rate_hz: ArrayLike, duration: float, dt: float, seed: int) ->
     rate_hz : array_like, shape (n_trains,)
         Rates ≥ 0, with ``rate·dt ≤ 0.5``.
     """
-    rates = _rates(rate_hz)
-    if np.any(rates * dt > 0.5):
-        raise InputError("rate_hz", float(rates.max()), f"at most {0.5 / dt:g} Hz at a step of {dt:g} s")
+    rates = _rates(rate_hz, dt, 0.5)
     steps = round(duration / dt)
     rng = np.random.default_rng(seed)
     counts = rng.binomial(steps, rates * dt)
@@ -48,8 +47,8 @@ def poisson_trains(rate_hz: ArrayLike, duration: float, dt: float, seed: int) ->
 
 
 def regular_trains(rate_hz: ArrayLike, duration: float, dt: float) -> SpikeTrains:
-    """Regular trains: spikes at 1/rate, 2/rate, … on the raster."""
-    rates = _rates(rate_hz)
+    """Regular trains: spikes at 1/rate, 2/rate, … on the raster, with ``rate·dt ≤ 1``."""
+    rates = _rates(rate_hz, dt, 1)
     counts = np.floor(rates * duration * (1 - 1e-12)).astype(int)
     chosen = [np.rint(np.arange(1, count + 1) / rate / dt) for count, rate in zip(counts, rates, strict=True)]
     return _ordered(chosen, dt)
@@ -57,6 +56,8 @@ def regular_trains(rate_hz: ArrayLike, duration: float, dt: float) -> SpikeTrain
 
 def given_trains(times: Sequence[ArrayLike], duration: float, dt: float) -> SpikeTrains:
     """Place given spike times (seconds, one sequence a train) on the raster of `dt`."""
+    if len(times) == 0 or np.isscalar(times[0]):
+        raise InputError("spike_times", brief(times), "a sequence of times for each of one or more synapses")
     chosen = []
     for train in times:
         array = np.sort(np.asarray(train, dtype=float))
@@ -69,10 +70,13 @@ def given_trains(times: Sequence[ArrayLike], duration: float, dt: float) -> Spik
     return _ordered(chosen, dt)
 
 
-def _rates(rate_hz: ArrayLike) -> NDArray[np.float64]:
-    rates = np.atleast_1d(np.asarray(rate_hz, dtype=float))
+def _rates(rate_hz: ArrayLike, dt: float, most: float) -> NDArray[np.float64]:
+    """One rate a train, of at most `most` spikes in a step."""
+    rates = numbers("rate_hz", rate_hz)
     if rates.ndim != 1 or rates.size == 0 or not np.all(np.isfinite(rates) & (rates >= 0)):
-        raise InputError("rate_hz", rate_hz, "one or more finite rates >= 0 Hz")
+        raise InputError("rate_hz", brief(rate_hz), "one or more finite rates >= 0 Hz")
+    if np.any(rates * dt > most):
+        raise InputError("rate_hz", float(rates.max()), f"at most {most / dt:g} Hz at a step of {dt:g} s")
     return rates
 
 

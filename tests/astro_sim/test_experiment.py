@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from astro_sim.errors import InputError
-from astro_sim.experiment import MACRO_PRESETS, MODELS, Experiment
+from astro_sim.experiment import MACRO_PRESETS, MICRO, MODELS, Experiment
 from astro_sim.recording import load_recording
 from rmaat.cli.app import main
 
@@ -59,6 +59,15 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--model", "network", "--set", "seed=3"], "--seed"),
         (["--set", "out=a.nc"], "--out"),
         (["--set", "initial=1"], "initial"),
+        (["--set", "parameters=1"], "--set parameters"),
+        (["--set", "n_neurons=1e400"], "n_neurons: got '1e400', expected a whole number"),
+        (["--model", "self-repair", "--set", "trials=1e400"], "trials"),
+        (["--model", "self-repair", "--set", "dt=0"], "dt: got 0.0"),
+        (["--model", "tripartite", "--set", "rate_hz=1;2,3"], "rate_hz"),
+        (["--model", "tripartite", "--set", "rate_hz=1;2"], "rate_hz"),
+        (["--model", "tripartite", "--set", "train=regular", "--set", "rate_hz=600"], "rate_hz: got 600.0"),
+        (["--model", "tripartite", "--set", "duration=5", "--set", "record_dt=6"], "record_dt: got 6.0, expected at"),
+        *((["--model", model, "--set", "duration=2", "--set", "record_dt=3"], "record_dt") for model in MICRO),
         (["--model", "tripartite", "--set", "synapse=1"], "synapse"),
         (["--set", "protocol=poisson", "--set", "amplitude=1,2"], "amplitude"),
         (["--set", "protocol=spike_times", "--set", "times_s=1,2,3"], "protocol"),
@@ -107,6 +116,14 @@ def test_spike_times_and_arrays_are_rows_apart_by_semicolons():
     rows = {"protocol": "array", "values": "1,0,0;0,2,0", "interval_s": "2 s"}
     x = Experiment("macro", None, common | rows).run().x.values
     assert x[19] == pytest.approx([1, 0, 0], abs=1e-9) and x[-1] == pytest.approx([0, 2, 0], abs=1e-9)
+
+
+def test_spikes_of_a_tripartite_synapse_are_one_row_or_several():
+    """Counted as they come, on either side of each; what stands between semicolons is a synapse of its own."""
+    for text, expected in {"1,1.5": [[0], [1], [2]], "1,1.5;;500 ms": [[0, 0, 1], [1, 0, 1], [2, 0, 1]]}.items():
+        run = Experiment("tripartite", None, {"spike_times": text, "duration": "2 s"}).run()
+        at = run.n_spikes.sel(time=[0.9, 1.4, 1.9], method="nearest")
+        assert at.values.tolist() == expected
 
 
 @pytest.mark.parametrize(("protocol", "field"), [("spike_times", "--set times_s"), ("array", "--set values")])

@@ -186,6 +186,7 @@ def test_regular_trains() -> None:
     trains = regular_trains([2.0, 5.0], 1.01, 1e-3)
     assert trains.of(0) == pytest.approx([0.5, 1.0])
     assert trains.of(1) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert regular_trains([500.0], 0.1, 2e-3).of(0) == pytest.approx(np.arange(1, 50) * 2e-3)  # one in every step
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,9 @@ def test_regular_trains() -> None:
         (lambda: poisson_trains([900.0], 1.0, 1e-3, 0), "rate_hz"),
         (lambda: given_trains([[0.1, 0.1004]], 1.0, 1e-3), "spike_times"),
         (lambda: given_trains([[2.0]], 1.0, 1e-3), "spike_times"),
+        (lambda: given_trains([0.1, 0.2], 1.0, 1e-3), "spike_times"),
+        (lambda: given_trains([], 1.0, 1e-3), "spike_times"),
+        (lambda: regular_trains([600.0], 1.0, 2e-3), "rate_hz"),
         (lambda: simulate_tripartite(rate_hz=[1.0], dt=0.01), "dt"),
         (lambda: simulate_tripartite(rate_hz=[1.0], duration=-1), "duration"),
         (lambda: simulate_tripartite(rate_hz=[1.0], record_dt=0.003), "record_dt"),
