@@ -10,6 +10,7 @@ from astro_sim.errors import InputError
 from astro_sim.macro_parameters import MacroParameters
 
 Array = NDArray[np.float64]
+RESOLVED = 1e-9  # a smaller share of the largest response is not told from the error of the solver
 
 
 def increment_ratio(parameters: MacroParameters, cycle_s: float) -> float:
@@ -43,7 +44,11 @@ def _reach(transport: DistanceCoupling, leak: float) -> str:
     line = DistanceCoupling(transport.post, (2 * far + 1,), transport.strength, transport.length, transport.kernel)
     if line.spectral_radius >= leak:
         return "p_short does not settle along a long line: T passes on more than leaks away"
-    length = green_length(line, leak, (far // 4, far))
+    response = _along_the_line(line, leak)
+    reached = _reached(response)
+    if reached < 2:
+        return f"a grid step away, p_short is {response[1] / response[0]:.2g} of what it is where it is driven"
+    length = _decay_length(response, max(1, min(far // 4, reached - 1)), reached)
     return f"p_short falls by e in {length:.3g} grid steps along a long line, where T's own length is {line.length:g}"
 
 
@@ -95,11 +100,31 @@ def green_length(transport: Coupling, leak: float = 1.0, lags: tuple[int, int] =
         γˢ.
     lags : tuple of int
         First and last distance of the fit of log p_short, in grid steps from the driven process in the middle.
+
+    Raises
+    ------
+    InputError
+        If there is no steady response, or it does not reach the last distance.
     """
-    middle = (transport.shape[0] // 2, transport.shape[1] // 2)
     first, last = lags
-    if not 0 <= first < last <= transport.shape[1] - 1 - middle[1]:
-        raise InputError("lags", lags, f"two rising distances up to {transport.shape[1] - 1 - middle[1]}")
-    response = point_response(transport, leak, middle)
-    tail = response[middle[0], middle[1] + first : middle[1] + last + 1]
-    return float(-1 / np.polyfit(np.arange(first, last + 1), np.log(tail), 1)[0])
+    response = _along_the_line(transport, leak)
+    if not 0 <= first < last <= _reached(response):
+        raise InputError("lags", lags, f"two rising distances up to {_reached(response)}, where p_short still is")
+    return _decay_length(response, first, last)
+
+
+def _along_the_line(transport: Coupling, leak: float) -> Array:
+    """Point response at the distances 0, 1, … to the right of the driven process, which is the middle one."""
+    post, pre = transport.shape[0] // 2, transport.shape[1] // 2
+    return point_response(transport, leak, (post, pre))[post, pre:]
+
+
+def _reached(response: Array) -> int:
+    """The distance up to which a response is there to be measured."""
+    there = response > RESOLVED * response[0]
+    return len(there) - 1 if there.all() else int(np.argmin(there)) - 1
+
+
+def _decay_length(response: Array, first: int, last: int) -> float:
+    """The length of the exponential through a response from distance `first` to `last`."""
+    return float(-1 / np.polyfit(np.arange(first, last + 1), np.log(response[first : last + 1]), 1)[0])

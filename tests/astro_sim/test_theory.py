@@ -65,6 +65,26 @@ def test_predictions_say_length_and_increment():
     assert "does not settle" in predictions(unstable, None)[0]
 
 
+@pytest.mark.parametrize("length", [0.12, 0.2, 0.3])
+def test_predictions_of_a_short_transport_are_the_closed_form(length):
+    """The response is gone before the eighth step; the length is that of the steps that it takes (0.5 %)."""
+    closed = 1 / np.arccosh(np.cosh(1 / length) - 0.1 * np.sinh(1 / length))
+    line = predictions(MacroParameters(1, n_pre=5, coupling_length=length), None)[0]
+    assert float(line.split()[5]) == pytest.approx(closed, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("coupling", "length", "expected"), [(0.0, 1.0, 0.0), (0.1, 0.05, 0.1 * np.exp(-20)), (0.1, 1e-3, 0.0)]
+)
+def test_predictions_where_nothing_is_passed_on(coupling, length, expected):
+    """(γ − T₀) p(1) = T₀ e^(−1/ℓ) p(0), to the first order: two digits are printed."""
+    line = predictions(MacroParameters(1, n_pre=5, coupling=coupling, coupling_length=length), None)[0]
+    assert line.startswith("a grid step away, p_short is ")
+    assert float(line.split()[6]) == pytest.approx(expected / (1 - coupling), rel=0.05)
+    with pytest.raises(InputError, match=r"^lags: .* up to [01],"):
+        green_length(DistanceCoupling((1,), (17,), coupling, length))
+
+
 def test_no_response_where_rest_is_unstable():
     transport = DistanceCoupling((5,), (5,), 1.0, 1.0)
     with pytest.raises(InputError, match=r"^leak_p_short: "):
