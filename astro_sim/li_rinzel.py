@@ -94,7 +94,8 @@ def simulate_li_rinzel(
     Returns
     -------
     xarray.Dataset
-        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte); at a spike, the values before it.
+        ``calcium``, ``ip3`` and ``h`` with dimensions (time, astrocyte), and the coordinate ``rest_of_ip3`` of each
+        astrocyte; at a spike, the values before it.
     """
     import brian2 as b2
 
@@ -109,9 +110,12 @@ def simulate_li_rinzel(
         "li-rinzel",
         RECORDED,
         "astrocyte",
-        {"astrocyte": ("astrocyte", np.arange(len(rest)), {"units": "1"})},
+        {
+            "astrocyte": ("astrocyte", np.arange(len(rest)), {"units": "1"}),
+            "rest_of_ip3": ("astrocyte", rest, {"units": "umol/l", "long_name": "rest of IP3"}),
+        },
         model,
-        {"kind": "spike_times", "duration_s": duration},
+        {"duration_s": duration} | trains.description(),
         dt_s=dt,
         backend=backend,
     )

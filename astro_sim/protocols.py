@@ -207,4 +207,5 @@ def array(values: ArrayLike, interval_s: float) -> Protocol:
     if rows.ndim != 2 or rows.size == 0:
         raise InputError("values", rows.shape, "an array of shape (n_intervals, n_neurons) that is not empty")
     edges = np.arange(len(rows), dtype=float) * _positive("interval_s", interval_s)
-    return Protocol("array", edges, rows, float(len(rows) * interval_s), {"interval_s": interval_s})
+    description = {"values": rows.tolist(), "interval_s": float(interval_s)}
+    return Protocol("array", edges, rows, float(len(rows) * interval_s), description)

@@ -1,7 +1,7 @@
 """Presynaptic spike trains as two flat arrays: which synapse, at what time."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,10 @@ class SpikeTrains(NamedTuple):
     def of(self, train: int) -> NDArray[np.float64]:
         """Times of one train."""
         return self.time[self.synapse == train]
+
+    def description(self) -> dict[str, Any]:
+        """The trains as the protocol of a recording."""
+        return {"kind": "spike_times", "times_s": [self.of(train).tolist() for train in range(self.size)]}
 
 
 def poisson_trains(rate_hz: ArrayLike, duration: float, dt: float, seed: int) -> SpikeTrains:

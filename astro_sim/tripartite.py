@@ -109,7 +109,7 @@ def simulate_tripartite(
             "rate_hz": ("synapse", rates, {"units": "Hz", "long_name": "presynaptic rate"}),
         },
         model,
-        {"kind": train if spike_times is None else "spike_times", "trials": trials, "duration_s": duration},
+        {"duration_s": duration} | ({"kind": train, "trials": trials} if spike_times is None else trains.description()),
         seed=seed,
         dt_s=dt,
         backend=backend,

@@ -1,6 +1,7 @@
 """The G-ChI and Li-Rinzel astrocytes against LSODA, published peaks and NEST."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,14 @@ def constant_ip3(k_p: float, ip3: list[float], start: float) -> xr.Dataset:
     model = LiRinzelModel(AstrocyteParameters(K_P=k_p), RelaxationParameters(tau_I=1e9), calcium=0.0, h=0.9)
     recording = simulate_li_rinzel(model, ip3=ip3, duration=start + 150, dt=0.02, record_dt=0.02)
     return recording.sel(time=slice(start, None))
+
+
+def test_spikes_and_rests_can_be_simulated_again_from_the_recording() -> None:
+    first = simulate_li_rinzel(ip3=[0.2, 0.4], spike_times=[[], [0.3]], duration=1.0)
+    assert first.rest_of_ip3.values.tolist() == [0.2, 0.4] and first.rest_of_ip3.attrs["units"] == "umol/l"
+    times = json.loads(first.attrs["protocol"])["times_s"]
+    again = simulate_li_rinzel(ip3=first.rest_of_ip3.values, spike_times=times, duration=1.0)
+    assert np.array_equal(first.ip3, again.ip3) and float(first.ip3[-1, 1]) > 1
 
 
 @pytest.mark.parametrize(("k_p", "table"), [(0.05, "pump_0_05"), (0.1, "pump_0_1")])

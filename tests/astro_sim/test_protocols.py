@@ -1,15 +1,20 @@
 """Protocols: the input they describe, their totals, and what they refuse."""
 
+import json
 import tracemalloc
 from collections import deque
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_sim import protocols
 from astro_sim.errors import InputError
+from astro_sim.macro_parameters import MacroParameters
+from astro_sim.macro_recorder import template
+from astro_sim.recording import save_recording
 
 
 def test_stp_cycles_are_on_and_off_where_they_say():
@@ -72,6 +77,16 @@ def test_ramp_has_the_integral_of_the_line():
 def test_array_holds_each_row():
     rows = np.random.default_rng(0).normal(size=(5, 2))
     assert np.array_equal(protocols.array(rows, 0.2).at(np.arange(5) * 0.2 + 0.1), rows)
+
+
+def test_an_array_can_be_made_again_from_its_recording(tmp_path):
+    """100 000 numbers, more than HDF5 keeps in the header of a file."""
+    rows = np.random.default_rng(0).normal(size=(25_000, 4))
+    protocol = protocols.array(rows, 0.2)
+    recording = template(MacroParameters(4), protocol, {})
+    with xr.open_dataset(save_recording(recording, tmp_path / "a.nc"), engine="h5netcdf") as kept:
+        made = json.loads(kept.attrs["protocol"])
+    assert np.array_equal(protocols.array(made["values"], made["interval_s"]).values, rows)
 
 
 @settings(max_examples=30, deadline=None)

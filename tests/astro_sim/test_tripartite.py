@@ -1,5 +1,6 @@
 """Tripartite synapses: Brian2 against SciPy, the published figures, the sweep over rates, and what stops a run."""
 
+import json
 import re
 import subprocess
 import sys
@@ -174,6 +175,15 @@ def test_one_seed_fixes_a_run_and_survives_the_file(tmp_path: Path) -> None:
     assert not np.array_equal(first.n_spikes, other.n_spikes)
     save_recording(first, tmp_path / "tripartite.nc")
     assert np.array_equal(load_recording(tmp_path / "tripartite.nc").calcium, first.calcium)
+
+
+def test_given_spikes_can_be_simulated_again_from_the_recording() -> None:
+    first = simulate_tripartite(spike_times=[[0.3, 0.1], [], [0.7]], duration=1.0)
+    made = json.loads(first.attrs["protocol"])
+    assert (made["kind"], made["duration_s"]) == ("spike_times", 1.0)
+    assert made["times_s"] == [pytest.approx([0.1, 0.3]), [], pytest.approx([0.7])]
+    again = simulate_tripartite(spike_times=made["times_s"], duration=made["duration_s"])
+    assert np.array_equal(first.ip3, again.ip3)
 
 
 def test_divergence_keeps_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
