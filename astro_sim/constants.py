@@ -33,6 +33,11 @@ def constant(
     return field(default=default, metadata={"unit": unit, "meaning": meaning} | bounds)
 
 
+def concentration(default: float) -> Any:
+    """Declare a field outside a parameter set that holds a concentration."""
+    return field(default=default, metadata={"unit": "umol/l"})
+
+
 @dataclass(frozen=True)
 class Constants:
     """Base of every parameter set: immutable numbers, checked when made.

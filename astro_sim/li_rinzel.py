@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from astro_sim.astrocyte import CALCIUM_EQUATIONS, GATE_EQUATIONS, AstrocyteParameters
 from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
-from astro_sim.constants import Constants, constant
+from astro_sim.constants import Constants, concentration, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
@@ -57,8 +57,8 @@ class LiRinzelModel:
 
     astrocyte: AstrocyteParameters = field(default_factory=nest_astrocyte)
     relaxation: RelaxationParameters = field(default_factory=RelaxationParameters)
-    ip3: float = 0.16
-    calcium: float = 0.073
+    ip3: float = concentration(0.16)
+    calcium: float = concentration(0.073)
     h: float = 0.793
 
     def check_step(self, dt: float) -> None:

@@ -24,7 +24,7 @@ import xarray as xr
 
 from astro_sim.astrocyte import CALCIUM_EQUATIONS, GATE_EQUATIONS, AstrocyteParameters
 from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
-from astro_sim.constants import Constants, constant
+from astro_sim.constants import Constants, concentration, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
@@ -94,7 +94,7 @@ class SelfRepairModel:
     rate_hz: float = 10.0
     silent: float = 0.7
     fault_s: float = 200.0
-    calcium: float = 0.071006
+    calcium: float = concentration(0.071006)
     h: float = 0.7791
 
     def __post_init__(self) -> None:

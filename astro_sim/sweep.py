@@ -109,7 +109,8 @@ class Sweep:
         ----------
         out : path
             NetCDF file: the recordings along a dimension ``point``, the sweep's parameters as coordinates,
-            numbers in each parameter's own unit (attribute ``units``).
+            numbers in each parameter's own unit (attribute ``units``). An initial state has the name of the variable
+            that is recorded: its coordinate is ``initial_NAME``.
         workers : int
             Processes of the local cluster.
         scheduler : str, optional
@@ -163,12 +164,13 @@ class Sweep:
     def _together(self, paths: list[Path]) -> xr.Dataset:
         runs = [xr.load_dataset(path, engine="h5netcdf", decode_times=False) for path in paths]
         together = xr.concat(runs, "point", data_vars="all", join="outer", combine_attrs="drop_conflicts")
-        for name in self.points[0]:
-            together[name] = _column(name, [point[name] for point in self.points], self.base.unit(name))
+        names = {name: f"initial_{name}" if name in together.data_vars else name for name in self.points[0]}
+        for name, coordinate in names.items():
+            together[coordinate] = _column(name, [point[name] for point in self.points], self.base.unit(name))
         together["stopped"] = ("point", [run.attrs.get("stopped", "") for run in runs])
         common = asdict(self.base) | {"settings": dict(self.base.settings)}
         provenance = {"sweep": json.dumps(common), "versions": json.dumps(versions()), "created": timestamp()}
-        return together.set_coords([*self.points[0], "stopped"]).assign_attrs(provenance)
+        return together.set_coords([*names.values(), "stopped"]).assign_attrs(provenance)
 
 
 def _connected(cluster: Any) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astro_sim.astrocyte import NO_JUNCTIONS, RECEPTOR_EQUATIONS, AstrocyteParameters, cell_equations
+from astro_sim.constants import concentration
 from astro_sim.errors import InputError
 from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, GliotransmissionParameters, receptor_rate
 from astro_sim.synapse import CLEFT_EQUATIONS, SynapseParameters
@@ -22,8 +23,8 @@ class TripartiteModel:
     synapse: SynapseParameters = field(default_factory=SynapseParameters)
     astrocyte: AstrocyteParameters = field(default_factory=AstrocyteParameters)
     gliotransmission: GliotransmissionParameters = field(default_factory=GliotransmissionParameters)
-    calcium: float = 0.0
-    ip3: float = 0.0
+    calcium: float = concentration(0.0)
+    ip3: float = concentration(0.0)
     h: float = 0.9
 
     def __post_init__(self) -> None:

@@ -17,7 +17,9 @@ from distributed import LocalCluster
 
 from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
+from astro_sim.reference import solve_tripartite
 from astro_sim.sweep import Sweep, _key
+from astro_sim.tripartite_model import TripartiteModel
 
 BASE = Experiment(settings={"n_cycles": "1", "cycle_s": "4 s", "on_s": "2 s"}, backend="scipy", seed=3)
 
@@ -188,6 +190,21 @@ def test_coordinates_are_numbers_in_the_unit_of_their_parameter(tmp_path, addres
     result = xr.load_dataset(out, engine="h5netcdf", decode_times=False)
     assert result.tau_n.values == pytest.approx([0.05, 0.1]) and result.tau_n.attrs["units"] == "s"
     assert result.border.values.tolist() == ["open"] * 2
+
+
+def test_an_initial_state_stands_beside_the_variable_of_its_name(tmp_path, address):
+    """The reference integrates each trace from the state that its coordinate says."""
+    base = Experiment("tripartite", None, {"spike_times": "0.3", "duration": "0.5"}, backend="scipy")
+    sweep = Sweep.grid(base, {"ip3": "0.1,200 nM", "h": "0.8"})
+    result = xr.load_dataset(sweep.run(tmp_path / "s.nc", scheduler=address), engine="h5netcdf", decode_times=False)
+    assert result.ip3.dims == ("point", "time", "synapse") and result.ip3.attrs["units"] == "umol/l"
+    assert result.initial_ip3.dims == ("point",) and result.initial_ip3.attrs["units"] == "umol/l"
+    assert result.initial_ip3.values == pytest.approx([0.1, 0.2]) and result.initial_h.values.tolist() == [0.8] * 2
+    assert {"initial_ip3", "initial_h"} <= set(result.coords) and {"ip3", "h"} <= set(result.data_vars)
+    model = TripartiteModel(ip3=0.2, h=0.8)
+    states, _, _ = solve_tripartite([0.3], model, result.time.values)
+    assert result.ip3.values[1, :, 0] == pytest.approx(states["I"], rel=1e-9)
+    assert result.h.values[:, 0, 0].tolist() == [0.8] * 2
 
 
 def test_coordinates_of_a_latin_hypercube_are_converted(tmp_path, address):
