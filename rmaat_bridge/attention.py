@@ -20,7 +20,7 @@ from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
 from astro_sim.macro_parameters import MacroParameters
 from rmaat_bridge.families import Family
-from rmaat_bridge.fit_result import AttentionFit, candidates
+from rmaat_bridge.fit_result import AttentionFit, candidates, untold
 from rmaat_bridge.kernel_families import KERNEL_FAMILIES
 from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.recordings import Cycles, activities, attribute, cycles, finite, last_cycle_mean
@@ -84,13 +84,14 @@ def fit_attention(recording: xr.Dataset) -> AttentionFit:
         return Quantity.estimated(chosen.values[parameter], chosen.standard_errors[parameter], chosen.dof, unit, domain)
 
     near = [other for other, fit in fits.items() if other != name and not fit.aicc > chosen.aicc + PARSIMONY]
+    fitted = {
+        "length": estimated("length", "grid step"),
+        "tokens_per_step": Quantity.exact(1.0, "token/grid step"),
+        **{shape: estimated(shape, domain=d) for shape, d in KERNEL_FAMILIES[name].domain.items()},
+    }
     return AttentionFit(
         family=name,
-        parameters={
-            "length": estimated("length", "grid step"),
-            "tokens_per_step": Quantity.exact(1.0, "token/grid step"),
-            **{shape: estimated(shape, domain=d) for shape, d in KERNEL_FAMILIES[name].domain.items()},
-        },
+        parameters=fitted,
         r_squared=chosen.r_squared,
         residuals=chosen.residuals.tolist(),
         residual_p_value=residual_p_value(chosen.residuals),
@@ -103,6 +104,7 @@ def fit_attention(recording: xr.Dataset) -> AttentionFit:
         notes=[
             "length is that of the network's response; transport_length is that of the transport alone.",
             *([f"These data do not separate {name} from {', '.join(near)}."] if near else []),
+            *untold(fitted),
         ],
     )
 

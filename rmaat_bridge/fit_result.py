@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rmaat_bridge.families import RETENTION_FAMILIES
 from rmaat_bridge.kernel_families import KERNEL_FAMILIES
-from rmaat_bridge.quantity import POSITIVE, Quantity
+from rmaat_bridge.quantity import POSITIVE, UNTOLD, Quantity
 from rmaat_bridge.regression import Regression
 
 Domain = tuple[float, float]
@@ -46,6 +46,12 @@ def candidates(fits: dict[str, Regression]) -> list[Candidate]:
         )
         for name, fit in sorted(fits.items(), key=lambda item: item[1].aicc)
     ]
+
+
+def untold(parameters: dict[str, Quantity]) -> list[str]:
+    """A note that names the parameters on which the data are silent, if there are any."""
+    names = [name for name, quantity in parameters.items() if quantity.standard_error == UNTOLD]
+    return [f"These data do not tell {', '.join(names)}."] if names else []
 
 
 class FitResult(Section):

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from astro_sim.errors import InputError
-from rmaat_bridge.fit_result import PresynapticFit, candidates
+from rmaat_bridge.fit_result import PresynapticFit, candidates, untold
 from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.recordings import activities, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
@@ -76,13 +76,14 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
     power, saturating = fit_power_law(*relative(inside)), fit_saturating(*relative(columns))
     fits = {"power-law": fit_power_law(*relative(columns)), "saturating": saturating}
     low, high = inside[0].min(), inside[0].max()
+    parameters = {
+        "alpha": _quantity(power, "alpha"),
+        "half_activation": _quantity(saturating, "half_activation"),
+        "hill": _quantity(saturating, "hill"),
+    }
     return PresynapticFit(
         family="power-law",
-        parameters={
-            "alpha": _quantity(power, "alpha"),
-            "half_activation": _quantity(saturating, "half_activation"),
-            "hill": _quantity(saturating, "hill"),
-        },
+        parameters=parameters,
         r_squared=power.r_squared,
         residuals=power.residuals.tolist(),
         residual_p_value=residual_p_value(power.residuals),
@@ -96,6 +97,7 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
         notes=[
             f"The power law holds from {low:.3g} to {high:.3g} {unit}; R2 and residuals are its own there.",
             f"Over all activities AICc prefers the {choose(fits)} form; `family` names the network's.",
+            *untold(parameters),
         ],
     )
 

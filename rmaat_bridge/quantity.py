@@ -12,6 +12,7 @@ from scipy import stats
 
 Mode = Literal["fixed", "bounded", "free"]
 CONFIDENCE = 0.95
+UNTOLD = sys.float_info.max  # an infinite error as a number
 
 
 class Quantity(BaseModel):
@@ -22,7 +23,8 @@ class Quantity(BaseModel):
     value : float
         The estimate, in `unit`.
     standard_error : float
-        Standard error of the estimate (>= 0); 0 where the number was set by the protocol and not estimated.
+        Standard error of the estimate (>= 0); 0 where the number was set by the protocol and not estimated,
+        `UNTOLD` where the data do not tell it.
     lower, upper : float
         Limits of the 95 % confidence interval, ``lower <= value <= upper``.
     unit : str
@@ -63,15 +65,17 @@ class Quantity(BaseModel):
         """An estimate with its 95 % interval from Student's t at `dof` degrees of freedom, inside `domain`.
 
         Intervals of positive quantities are symmetric in the logarithm (standard error of ln v = se / v), so
-        that they never reach zero; the others are symmetric in the value and cut at the domain's ends.
+        that they never reach zero; the others are symmetric in the value and cut at the domain's ends. An infinite
+        error is kept as `UNTOLD`.
         """
         quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(dof, 1)))
         if domain == POSITIVE:
             ratio = math.exp(min(quantile * standard_error / value, 700.0))
-            lower, upper = value / ratio, min(value * ratio, sys.float_info.max)
+            lower, upper = value / ratio, min(value * ratio, UNTOLD)
         else:
             lower, upper = np.clip([value - quantile * standard_error, value + quantile * standard_error], *domain)
-        return cls(value=value, standard_error=standard_error, lower=float(lower), upper=float(upper), unit=unit)
+        error = min(standard_error, UNTOLD)
+        return cls(value=value, standard_error=error, lower=float(lower), upper=float(upper), unit=unit)
 
 
 POSITIVE = (0.0, math.inf)

@@ -17,6 +17,7 @@ RESOLUTION = 1e-6
 # Positive parameters may move by this factor (its logarithm) from where the fit sets out.
 REACH = math.log(1e5)
 TOLERANCE = 1e-10
+EPSILON = float(np.finfo(float).eps)
 # A family with more parameters must win by this much AICc: a superfluous parameter gains more than 6 in
 # deviance in only 1.4 % of data sets (chi-squared, 1 degree of freedom), and AICc takes 2 of that back.
 PARSIMONY = 4.0
@@ -29,7 +30,8 @@ class Regression:
     Parameters
     ----------
     values, standard_errors : dict
-        Estimates by name; the errors come from the Jacobian and the residual variance.
+        Estimates by name; the errors come from the Jacobian and the residual variance. They are infinite where the
+        data do not tell: along a direction that leaves the curve as it is, or with no observation to spare.
     residuals : ndarray, shape (n,)
         Data minus curve.
     dof : int
@@ -91,8 +93,7 @@ def least_squares(
     values = natural(best.x)
     n, count = data.size, len(names)
     rss = float(np.sum(best.fun**2))
-    variance = rss / max(n - count, 1)
-    errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(best.jac.T @ best.jac)) * variance, 0.0))
+    errors = _relative_errors(best.jac) * math.sqrt(rss / (n - count)) if n > count else np.full(count, math.inf)
     errors = np.where(positive, errors * values, errors)
     return Regression(
         values=dict(zip(names, map(float, values), strict=True)),
@@ -102,6 +103,20 @@ def least_squares(
         r_squared=1 - rss / float(np.sum((data - data.mean()) ** 2)),
         aicc=aicc(rss, n, count, scale=float(np.ptp(data))),
     )
+
+
+def _relative_errors(jacobian: np.ndarray) -> np.ndarray:
+    """Standard errors at a residual variance of 1: roots of the diagonal of (JᵀJ)⁻¹, infinite where J is singular.
+
+    From the singular values of J, its columns scaled to length 1, as those of JᵀJ have half the digits.
+    """
+    length = np.linalg.norm(jacobian, axis=0)
+    length[length == 0] = 1.0
+    _, singular, directions = np.linalg.svd(np.linalg.qr(jacobian / length, mode="r"))
+    told = singular > singular[0] * max(jacobian.shape) * EPSILON
+    errors = np.linalg.norm(directions[told] / singular[told, None], axis=0) / length
+    errors[(np.abs(directions[~told]) > math.sqrt(EPSILON)).any(axis=0)] = math.inf
+    return errors
 
 
 def aicc(rss: float, n: int, n_parameters: int, scale: float) -> float:

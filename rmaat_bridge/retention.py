@@ -20,7 +20,7 @@ from scipy.integrate import cumulative_simpson
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
 from rmaat_bridge.families import RETENTION_FAMILIES, Family, open_fractions
-from rmaat_bridge.fit_result import RetentionFit, candidates
+from rmaat_bridge.fit_result import RetentionFit, candidates, untold
 from rmaat_bridge.quantity import POSITIVE, Quantity
 from rmaat_bridge.recordings import Cycles, at_times, attribute, cycles, finite
 from rmaat_bridge.regression import Regression, choose, least_squares, residual_p_value
@@ -82,20 +82,21 @@ def fit_retention(recording: xr.Dataset, seed: int = 0, cycle_s: float | None = 
 
     tau = leak * rhythm.seconds / chosen.values["a"]
     error = tau * chosen.standard_errors["a"] / chosen.values["a"]
+    parameters = {
+        "tau_p_long": Quantity.estimated(tau, error, chosen.dof, "s", POSITIVE),
+        "leak_p_long": Quantity.exact(leak, "1"),
+        "cycle_s": Quantity.exact(rhythm.seconds, "s"),
+        **{shape: estimated(shape, domain=domain) for shape, domain in RETENTION_FAMILIES[name].domain.items()},
+    }
     fit = RetentionFit(
         family=name,
-        parameters={
-            "tau_p_long": Quantity.estimated(tau, error, chosen.dof, "s", POSITIVE),
-            "leak_p_long": Quantity.exact(leak, "1"),
-            "cycle_s": Quantity.exact(rhythm.seconds, "s"),
-            **{shape: estimated(shape, domain=domain) for shape, domain in RETENTION_FAMILIES[name].domain.items()},
-        },
+        parameters=parameters,
         r_squared=chosen.r_squared,
         residuals=chosen.residuals.tolist(),
         residual_p_value=residual_p_value(chosen.residuals),
         candidates=candidates(fits),
         findings={"plateau": estimated("amplitude"), **fit_dynamics(recording)},
-        notes=_notes(rhythm.count, fits),
+        notes=_notes(rhythm.count, fits) + untold(parameters),
     )
     band = retention_band(fit, rhythm.count, seed)
     named = {f"retention_factor_{t}_of_{len(band)}": factor for t, factor in enumerate(band, start=1)}

@@ -9,7 +9,7 @@ import xarray as xr
 
 from astro_sim.errors import InputError
 from rmaat_bridge import PresynapticResponse, fit_presynaptic
-from rmaat_bridge.quantity import POSITIVE, Quantity
+from rmaat_bridge.quantity import POSITIVE, UNTOLD, Quantity
 
 RATES = np.geomspace(0.1, 100.0, 10)
 
@@ -58,6 +58,15 @@ def test_exponent_is_that_of_its_range():
     low = fit_presynaptic(tripartite(lambda v: np.where(v < 1, v**0.4, v**0.1)), (0.09, 1.01))
     assert low.alpha.value == pytest.approx(0.4, rel=1e-3)
     assert (low.findings["lowest_activity"].value, low.findings["highest_activity"].value) == pytest.approx((0.1, 1))
+
+
+def test_three_activities_tell_an_exponent_but_no_saturation():
+    """Three observations for a scale, a half activation and an exponent: their errors are not 0."""
+    recording = tripartite(lambda v: 0.8 * v**0.8 / (2**0.8 + v**0.8), trials=1).isel(synapse=slice(0, 3))
+    fit = fit_presynaptic(recording)
+    assert 0 < fit.alpha.standard_error < 0.1
+    assert fit.parameters["hill"].standard_error == UNTOLD == fit.parameters["half_activation"].standard_error
+    assert fit.notes[-1] == "These data do not tell half_activation, hill."
 
 
 def test_macro_recording_gives_an_exponent(macro):
