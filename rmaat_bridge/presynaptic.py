@@ -42,13 +42,13 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
     -------
     PresynapticFit
         alpha, half_activation and hill, activity in units of its geometric mean over the range. Findings: the
-        range, that mean, and alpha of each decade that holds at least three activities. The candidates
-        compare the two forms on all activities.
+        range, that mean, and alpha of each decade that holds at least three activities over which the response
+        rises. The candidates compare the two forms on all activities.
 
     Raises
     ------
     InputError
-        If the response is missing, not finite or not positive, or there are fewer than three activities.
+        If the response is missing, not finite, not positive or falls, or there are fewer than three activities.
     """
     model = recording.attrs.get("model")
     if model not in READERS:
@@ -68,6 +68,10 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
         raise InputError("recording: response to presynaptic activity", lowest, "above 0 everywhere")
     if np.ptp(inside[1]) <= FLAT * inside[1].max():
         raise InputError("recording: response to presynaptic activity", float(inside[1][0]), "one that changes")
+    low, high = float(inside[0].min()), float(inside[0].max())
+    if (slope := _slope(inside)) <= 0:
+        given = f"a slope of {slope:.2g} in logarithms from {low:.3g} to {high:.3g} {unit}"
+        raise InputError("recording: response to presynaptic activity", given, "one that rises with activity")
     reference = float(np.exp(levels.mean()))
 
     def relative(columns: Columns) -> Columns:
@@ -75,7 +79,6 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
 
     power, saturating = fit_power_law(*relative(inside)), fit_saturating(*relative(columns))
     fits = {"power-law": fit_power_law(*relative(columns)), "saturating": saturating}
-    low, high = inside[0].min(), inside[0].max()
     parameters = {
         "alpha": _quantity(power, "alpha"),
         "half_activation": _quantity(saturating, "half_activation"),
@@ -89,29 +92,37 @@ def fit_presynaptic(recording: xr.Dataset, activity_range: tuple[float, float] |
         residual_p_value=residual_p_value(power.residuals),
         candidates=candidates(fits),
         findings={
-            "lowest_activity": Quantity.exact(float(low), unit),
-            "highest_activity": Quantity.exact(float(high), unit),
+            "lowest_activity": Quantity.exact(low, unit),
+            "highest_activity": Quantity.exact(high, unit),
             "reference_activity": Quantity.exact(reference, unit),
             **alpha_by_range(columns),
         },
         notes=[
             f"The power law holds from {low:.3g} to {high:.3g} {unit}; R2 and residuals are its own there.",
             f"Over all activities AICc prefers the {choose(fits)} form; `family` names the network's.",
+            *(["Over all activities it falls: half_activation and hill say nothing."] if _slope(columns) <= 0 else []),
             *untold(parameters),
         ],
     )
 
 
 def alpha_by_range(columns: Columns) -> dict[str, Quantity]:
-    """alpha of each decade of activity with at least three levels."""
+    """alpha of each decade of activity with at least three levels, in which the response rises."""
     lowest, highest = np.log10(columns[0].min()), np.log10(columns[0].max())
     found = {}
     for decade in range(int(np.floor(lowest + 1e-9)), int(np.ceil(highest - 1e-9))):
         low, high = 10.0**decade, 10.0 ** (decade + 1)
         inside = _between(columns, low * (1 - 1e-9), high * (1 + 1e-9))
-        if np.unique(_levels(inside[0])).size >= MINIMUM_LEVELS:
+        if np.unique(_levels(inside[0])).size >= MINIMUM_LEVELS and _slope(inside) > 0:
             found[f"alpha_from_{low:g}_to_{high:g}"] = _quantity(fit_power_law(*inside), "alpha")
     return found
+
+
+def _slope(columns: Columns) -> float:
+    """Slope of ln y over ln nu within the groups: the power law's exponent, were it free to be negative."""
+    _, group = np.unique(columns[2], return_inverse=True)
+    x, y = (v - (np.bincount(group, v) / np.bincount(group))[group] for v in np.log(columns[:2]))
+    return float(x @ y / (x @ x))
 
 
 def fit_power_law(activity: np.ndarray, response: np.ndarray, group: np.ndarray) -> Regression:

@@ -69,6 +69,20 @@ def test_three_activities_tell_an_exponent_but_no_saturation():
     assert fit.notes[-1] == "These data do not tell half_activation, hill."
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_response_that_falls_is_refused(noise):
+    with pytest.raises(InputError, match=r"response.*a slope of -0\.(2|3).* from 0\.1 to 10 Hz.*one that rises"):
+        fit_presynaptic(tripartite(lambda v: 0.5 * v**-0.3, noise=noise))
+
+
+def test_where_the_response_falls_outside_the_range_is_left_out_and_said():
+    """Up as the root to 10 Hz, down as 1/ν² after it: exponent 0.5, no decade with a negative one."""
+    fit = fit_presynaptic(tripartite(lambda v: np.where(v < 10.1, v**0.5, 1e3 * v**-2.0)))
+    assert fit.alpha.value == pytest.approx(0.5, rel=1e-6)
+    assert "alpha_from_1_to_10" in fit.findings and "alpha_from_10_to_100" not in fit.findings
+    assert "half_activation and hill say nothing" in " ".join(fit.notes)
+
+
 def test_macro_recording_gives_an_exponent(macro):
     """Slope of ln p_short over ln activity between pairs of presynaptic neurons, by hand, brackets alpha."""
     fit = fit_presynaptic(macro)
