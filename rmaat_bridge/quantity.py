@@ -77,5 +77,10 @@ class Quantity(BaseModel):
         error = min(standard_error, UNTOLD)
         return cls(value=value, standard_error=error, lower=float(lower), upper=float(upper), unit=unit)
 
+    def __str__(self) -> str:
+        """Value, standard error if it was estimated, and unit: ``120.04 ± 0.013 s``."""
+        error = "unknown" if self.standard_error == UNTOLD else f"{self.standard_error:.2g}"
+        return f"{self.value:.6g}{f' ± {error}' * (self.standard_error > 0)}{f' {self.unit}' * (self.unit != '1')}"
+
 
 POSITIVE = (0.0, math.inf)

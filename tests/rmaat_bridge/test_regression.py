@@ -54,3 +54,9 @@ def test_an_infinite_error_is_kept_as_the_largest_number(domain):
     assert quantity.standard_error == UNTOLD and quantity.lower < 1e-300
     assert quantity.upper == 1.0 or quantity.upper > 1e300
     assert Quantity.model_validate(quantity.model_dump()) == quantity
+
+
+def test_a_quantity_reads_as_value_error_and_unit():
+    assert str(Quantity.estimated(120.04039, 0.0130708, 9, "s", POSITIVE)) == "120.04 ± 0.013 s"
+    assert str(Quantity.estimated(0.25, math.inf, 9, "1", POSITIVE)) == "0.25 ± unknown"
+    assert str(Quantity.exact(45.0, "s")) == "45 s"

@@ -60,9 +60,7 @@ def _table(bio: "BioParameters") -> "Table":
         result = getattr(bio, section)
         heading = (f"{section}: {result.family}", f"{result.r_squared:.6f}")
         for name, quantity in result.parameters.items():
-            error = f" ± {quantity.standard_error:.2g}" if quantity.standard_error else ""
-            unit = "" if quantity.unit == "1" else f" {quantity.unit}"
-            table.add_row(*heading, name, f"{quantity.value:.6g}{error}{unit}")
+            table.add_row(*heading, name, str(quantity))
             heading = ("", "")
         table.add_section()
     return table

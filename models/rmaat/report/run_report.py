@@ -93,10 +93,10 @@ def _retention(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
         command=_fit_command(bio),
         facts={
             "family": f"{fit.family} (of {len(fit.candidates)}, by AICc), R² = {fit.r_squared:.6f}",
-            **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
+            **{name: str(quantity) for name, quantity in fit.parameters.items()},
             **{f"sum of the factors, T = {n}": f"{rows[n].sum():.7f}" for n in figures.SHOWN_SEGMENTS},
         },
-        headline={"τ of the long-term process": _with_error(fit.parameters["tau_p_long"])},
+        headline={"τ of the long-term process": str(fit.parameters["tau_p_long"])},
         made_by=_fit_made_by(run, bio),
     )
 
@@ -123,10 +123,10 @@ def _kernel(run: Path, recording: xr.Dataset, bio: BioParameters) -> Section:
         command=_fit_command(bio),
         facts={
             "family": f"{fit.family}, R² = {fit.r_squared:.6f}",
-            **{name: _with_error(quantity) for name, quantity in fit.parameters.items()},
-            "exponent α of the presynaptic response": _with_error(bio.presynaptic.alpha),
+            **{name: str(quantity) for name, quantity in fit.parameters.items()},
+            "exponent α of the presynaptic response": str(bio.presynaptic.alpha),
         },
-        headline={"length of the kernel": _with_error(length), "exponent α": _with_error(bio.presynaptic.alpha)},
+        headline={"length of the kernel": str(length), "exponent α": str(bio.presynaptic.alpha)},
         made_by=_fit_made_by(run, bio),
     )
 
@@ -227,12 +227,6 @@ def _fit_command(bio: BioParameters) -> str:
 
 def _hashed(path: Path) -> str:
     return f"{path.name}, sha256 {file_sha256(path)[:12]}"
-
-
-def _with_error(quantity: Any) -> str:
-    unit = "" if quantity.unit == "1" else f" {quantity.unit}"
-    error = f" ± {quantity.standard_error:.2g}" if quantity.standard_error else ""
-    return f"{quantity.value:.5g}{error}{unit}"
 
 
 def _listed(entries: dict[str, Any]) -> str:
