@@ -28,9 +28,9 @@ from astro_sim.constants import Constants, concentration, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
+from astro_sim.spike_trains import check_trials
 from astro_sim.staged_rk4 import staged_rk4
 
-MOST_TRIALS = 100_000  # a million neurons and more at the defaults
 ASTROCYTE_RECORDED = (
     CALCIUM,
     IP3,
@@ -213,8 +213,7 @@ def simulate_self_repair(
     model = model or SelfRepairModel()
     model.check_step(dt)
     check_times(duration, dt, record_dt)
-    if not isinstance(trials, int) or not 1 <= trials <= MOST_TRIALS:
-        raise InputError("trials", trials, f"a whole number from 1 to {MOST_TRIALS:,}")
+    check_trials(trials)
     n, per_neuron, p = trials * model.n_neurons, model.n_synapses, model.repair
     owner = np.arange(n) // model.n_neurons
     namespace = model.astrocyte.namespace() | p.namespace()

@@ -28,7 +28,7 @@ from astro_sim.constants import Constants, constant
 from astro_sim.errors import InputError
 from astro_sim.micro_recording import CALCIUM, Variable, check_times, micro_template
 from astro_sim.recorder import recorder, recording_of
-from astro_sim.spike_trains import SpikeTrains, poisson_trains, regular_trains
+from astro_sim.spike_trains import SpikeTrains, check_trials, poisson_trains, regular_trains
 from astro_sim.synapse import CLEFT_RELEASE, SynapseParameters, release
 from astro_sim.tripartite import tripartite_objects
 from astro_sim.tripartite_model import TripartiteModel
@@ -144,6 +144,7 @@ def simulate_plasticity(
         raise InputError("on_s", on_s, f"a pulse of more than 0 s and at most the cycle of {cycle_s:g} s")
     model.tripartite.check_step(dt)
     check_times(cycle_s, dt, record_dt)
+    check_trials(trials)
     trains = _cycled(rate_hz, train, trials, n_cycles, cycle_s, on_s, dt, seed)
     duration = n_cycles * cycle_s
     delays = {"influx": model.plasticity.D * b2.second, "postsynaptic": model.lag_s * b2.second}

@@ -9,6 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from astro_sim.errors import InputError
 from astro_sim.stimulus import brief, numbers
 
+MOST_TRIALS = 100_000  # of self-repair a million neurons and more at the defaults
+
+
+def check_trials(trials: int) -> None:
+    """InputError if `trials`, repetitions side by side, is no whole number from 1 to `MOST_TRIALS`."""
+    if not isinstance(trials, int) or not 1 <= trials <= MOST_TRIALS:
+        raise InputError("trials", trials, f"a whole number from 1 to {MOST_TRIALS:,}")
+
 
 class SpikeTrains(NamedTuple):
     """Spikes of `size` trains on a raster of `dt` seconds, ordered by time.

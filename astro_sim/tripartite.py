@@ -14,7 +14,7 @@ from astro_sim.errors import InputError
 from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import Recorder, recorder, recording_of
-from astro_sim.spike_trains import SpikeTrains, given_trains, poisson_trains, regular_trains
+from astro_sim.spike_trains import SpikeTrains, check_trials, given_trains, poisson_trains, regular_trains
 from astro_sim.stimulus import numbers
 from astro_sim.synapse import CLEFT_RELEASE, SYNAPSE_EQUATIONS, SynapseParameters, release
 from astro_sim.tripartite_model import TripartiteModel
@@ -221,8 +221,7 @@ def _trains(
             raise InputError("rate_hz", rate_hz, "either rate_hz or spike_times")
         trains = given_trains(spike_times, duration, dt)
         return trains, np.bincount(trains.synapse, minlength=trains.size) / duration
-    if trials < 1:
-        raise InputError("trials", trials, "a whole number >= 1")
+    check_trials(trials)
     rates = numbers("rate_hz", RATES if rate_hz is None else rate_hz).repeat(trials, axis=0)
     if train == "regular":
         return regular_trains(rates, duration, dt), rates

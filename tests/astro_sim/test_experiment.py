@@ -62,6 +62,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_rows(tmp_path, capsys):
         (["--set", "parameters=1"], "--set parameters"),
         (["--set", "n_neurons=1e400"], "n_neurons: got '1e400', expected a whole number"),
         (["--model", "self-repair", "--set", "trials=1e400"], "trials"),
+        (["--model", "tripartite", "--set", "trials=1e30"], "trials: got 1"),
         (["--model", "self-repair", "--set", "dt=0"], "dt: got 0.0"),
         (["--model", "tripartite", "--set", "rate_hz=1;2,3"], "rate_hz"),
         (["--model", "tripartite", "--set", "rate_hz=1;2"], "rate_hz"),

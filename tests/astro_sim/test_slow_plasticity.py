@@ -89,6 +89,7 @@ def test_potentiation_needs_astrocytic_calcium() -> None:
         (lambda: PlasticityModel(lag_s=-1.0), "lag_s"),
         (lambda: simulate_plasticity(on_s=50.0), "on_s"),
         (lambda: simulate_plasticity(train="bursts"), "train"),
+        (lambda: simulate_plasticity(trials=0), "trials"),
     ],
 )
 def test_bad_input_names_the_field(make: object, field: str) -> None:
