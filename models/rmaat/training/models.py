@@ -65,6 +65,8 @@ def build(recipe: Recipe, train: Sequences, bio: BioParameters, longest: int | N
         raise InputError("model.bio", recipe.model["bio"], "none: --bio names the file")
     fields = {"vocab_size": train.vocab_size, "num_labels": train.num_labels} | recipe.model
     if recipe.task == "language":
+        if not recipe.model.get("causal", True):
+            raise InputError("model.causal", recipe.model["causal"], "true, for language")
         fields |= {"num_labels": 2, "causal": True}
     config = baseline_config(recipe.kind, longest, **fields, bio=bio.model_dump(mode="json"))
     refuse_other_data(config, recipe.task, train)

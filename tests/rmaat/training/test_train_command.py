@@ -295,7 +295,7 @@ def test_two_devices_are_taken_when_torchrun_says_so_alone(tmp_path, monkeypatch
     assert not started.called
 
 
-def test_pairs_and_language_models_train(tmp_path):
+def test_pairs_and_language_models_train(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for split in ("train", "validation", "test"):
         rows = [rng.integers(1, 257, 20 + i) for i in range(16)]
@@ -308,6 +308,8 @@ def test_pairs_and_language_models_train(tmp_path):
         options = ("--set=optimisation.batch_size=4", "--steps", 3, "--data", tmp_path / folder)
         assert rmaat("train", "--task", task, *tiny, *options, "--out", out) == 0
         assert np.isfinite(json.loads((out / "result.json").read_text())["test"]["loss"])
+    assert rmaat("train", "--task", task, *tiny, *options, "--set=model.causal=false", "--out", tmp_path / "no") == 2
+    assert "model.causal: got False, expected true, for language" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
