@@ -42,7 +42,10 @@ def pixels(images: NDArray[np.uint8], labels: NDArray[Any], num_labels: int = 10
 
 
 def read_images(path: Path) -> dict[str, Sequences]:
-    """Images from an ``.npz``, or from the official CIFAR-10 folder."""
+    """Images from an ``.npz``, from a folder with nothing but one, or from the official CIFAR-10 folder."""
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    if [item.suffix for item in inside] == [".npz"]:
+        path = inside[0]
     return read_npz(path) if path.suffix == ".npz" else read_cifar(path)
 
 
@@ -120,7 +123,7 @@ def read_npz(path: Path) -> dict[str, Sequences]:
     ------
     InputError
         If the file is missing or damaged, an array is missing, or images are not square grey bytes, all of one
-        size, with one label each, from 0 to the greatest of y_train.
+        size, with one label each, from 0 to the greatest of y_train, which has them all.
     """
     wanted = "an .npz of uint8 arrays x_train, x_test and labels y_train, y_test"
     try:
@@ -144,6 +147,11 @@ def read_npz(path: Path) -> dict[str, Sequences]:
             row = int(((labels < 0) | (labels > greatest)).ravel().argmax())
             allowed = f"a label from 0 to {max(greatest, 0)}, the greatest of y_train"
             raise InputError(f"{path}: y_{split}: row {row + 1}", int(labels.ravel()[row]), allowed)
+        if split == "train" and len(classes := np.unique(labels)) <= greatest:
+            absent = int((classes != np.arange(len(classes))).argmax())
+            row = int((labels.ravel() > absent).argmax())
+            allowed = f"classes that all have images; there is none of {absent}"
+            raise InputError(f"{path}: y_train: row {row + 1}", int(labels.ravel()[row]), allowed)
         splits[split] = pixels(images, labels, greatest + 1)
     return splits
 

@@ -16,21 +16,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from astro_sim.provenance import replacing
+from astro_sim.provenance import file_sha256, replacing
 from rmaat.pretrained import check_tensors, shapes
 
 KEPT = 2
+TENSORS = "state.safetensors"
 log = logging.getLogger(__name__)
 
 
 class TrainingProgress(BaseModel):
-    """Where a run stands: its step, best validation accuracy, seconds, tokens seen and peak memory."""
+    """Where a run stands: its step, best validation accuracy, seconds, tokens seen, peak memory, checksum."""
 
     step: int = Field(ge=1)
     best: float = Field(ge=-1, le=1)  # -1 before the first validation
     elapsed: float = Field(ge=0, allow_inf_nan=False)
     validating: float = Field(0.0, ge=0, allow_inf_nan=False)  # of the seconds in `elapsed`
     tokens_seen: int = Field(ge=0)
+    sha256: str = ""  # of the tensors beside it
     peak_memory_mib: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
@@ -61,9 +63,10 @@ def save_state(
         room.mkdir()
         save_file(
             {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-            room / "state.safetensors",
+            room / TENSORS,
         )
-        (room / "progress.json").write_text(progress.model_dump_json(), encoding="utf-8")
+        noted = progress.model_copy(update={"sha256": file_sha256(room / TENSORS)})
+        (room / "progress.json").write_text(noted.model_dump_json(), encoding="utf-8")
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old)
 
@@ -89,7 +92,9 @@ def load_state(
             progress = TrainingProgress.model_validate_json((path / "progress.json").read_bytes())
             if progress.step > last_step or path.name != f"step-{progress.step:08d}":
                 raise ValueError(f"progress.json says step {progress.step}")
-            tensors = load_file(path / "state.safetensors")
+            if progress.sha256 != file_sha256(path / TENSORS):
+                raise ValueError(f"{TENSORS} is not the file that was written")
+            tensors = load_file(path / TENSORS)
             for name, module in modules.items():
                 check_tensors(_under(tensors, name), shapes(module), name)
             state: dict[int, dict[str, Tensor]] = {index: {} for index in slots}

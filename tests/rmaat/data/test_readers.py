@@ -170,6 +170,7 @@ def test_npz_images_and_what_is_refused(tmp_path):
     np.savez(path, **arrays)
     splits = image.read_npz(path)
     assert np.array_equal(splits["train"][3] - 1, arrays["x_train"][3].ravel())
+    assert image.read_images(path.parent)["train"].tokens.tobytes() == splits["train"].tokens.tobytes()
     np.savez(path, **arrays | {"x_test": np.array([{}, {}], dtype=object)})
     with pytest.raises(InputError, match=r"images\.npz"):
         image.read_npz(path)
@@ -178,6 +179,12 @@ def test_npz_images_and_what_is_refused(tmp_path):
         image.read_npz(path)
     for name, array, said in (
         ("y_train", np.array([0, 1, 2, -1, 4, 5]), "y_train: row 4: got -1, expected a label from 0 to 5"),
+        (
+            "y_train",
+            np.array([0, 1, 2, 99, 4, 3]),
+            "y_train: row 4: got 99, expected classes .* none of 5",
+        ),
+        ("y_train", np.arange(6) + 1, "y_train: row 1: got 1, expected classes .* none of 0"),
         ("y_test", np.array([0, 6]), "y_test: row 2: got 6, expected a label from 0 to 5"),
         ("y_test", np.array([0.0, np.nan]), "y_test: got 'float64 .2,.', expected 2 whole numbers"),
         ("y_train", np.eye(6, dtype=np.int64), "y_train: got 'int64 .6, 6.', expected 6 whole numbers"),

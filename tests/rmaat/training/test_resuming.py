@@ -1,5 +1,6 @@
 """Runs that were broken off end as undisturbed ones do; what is broken on disk is passed over."""
 
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from lightning.fabric import Fabric
 from safetensors.torch import load_file, save_file
 from training_runs import run, same
 
+from astro_sim.provenance import file_sha256
 from rmaat.data.listops import Grammar, generate
 from rmaat.data.tasks import StageExamples
 from rmaat.training.log import CurveLog, read_curves
@@ -75,10 +77,14 @@ def test_a_kill_while_the_curves_are_taken_over_leaves_them_as_they_were(tmp_pat
 
 
 def damage(state, harm):
-    """Harm a training state as a full disk or a person might."""
+    """Harm a training state as a full or failing disk, a person or another version might."""
     weights, progress = state / "state.safetensors", state / "progress.json"
     if harm == "truncate":
         weights.write_bytes(weights.read_bytes()[:1000])
+    elif harm == "a bit":
+        content = bytearray(weights.read_bytes())
+        content[-5] ^= 1
+        weights.write_bytes(content)
     elif harm == "unlink":
         weights.unlink()
     elif harm.startswith("{"):
@@ -90,11 +96,14 @@ def damage(state, harm):
         if harm == "model/classifier.bias":
             kept[harm] = torch.full_like(tensors[harm], torch.nan)
         save_file(kept, weights)
+        noted = json.loads(progress.read_text()) | {"sha256": file_sha256(weights)}
+        progress.write_text(json.dumps(noted))
 
 
 WHOLE = '{"step": 12, "best": 0.5, "elapsed": 1.0, "tokens_seen": 9}'
 HARMS = [
     "truncate",
+    "a bit",
     "unlink",
     "{",
     "{}",
