@@ -20,10 +20,10 @@ BASELINES: dict[str, dict[str, Any]] = {
 }
 
 
-def own_fields(name: str) -> dict[str, Any]:
-    """Fields of `RMAATConfig` that make a baseline what it is; None for a value that depends on the data."""
+def own_fields(name: str, longest: int | None = None) -> dict[str, Any]:
+    """Fields of `RMAATConfig` that make a baseline what it is; models that do not cut have segments of `longest`."""
     changes = BASELINES.get(name, {})
-    return changes | ({"segment_length": None} if changes.get("memory_tokens") == 0 else {})
+    return changes | ({"segment_length": longest} if changes.get("memory_tokens") == 0 else {})
 
 
 def baseline_config(name: str, longest: int, **fields: Any) -> RMAATConfig:
@@ -47,5 +47,4 @@ def baseline_config(name: str, longest: int, **fields: Any) -> RMAATConfig:
     """
     if name not in BASELINES:
         raise InputError("model", name, f"one of {', '.join(BASELINES)}")
-    own = own_fields(name)
-    return RMAATConfig(**fields | own | ({"segment_length": longest} if "segment_length" in own else {}))
+    return RMAATConfig(**fields | own_fields(name, longest))

@@ -15,7 +15,8 @@ from astro_sim.errors import InputError, shortened
 from astro_sim.provenance import write_json
 from rmaat.training.recipe import Recipe
 
-REPLACED = ("states", "checkpoint", "metrics.csv", "curves.png", "result.json", "bio.toml")  # by a new run
+# by a new run
+REPLACED = ("states", "checkpoint", "tensorboard", "metrics.csv", "curves.png", "result.json", "bio.toml")
 LOCK = ".lock"
 
 

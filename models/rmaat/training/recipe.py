@@ -156,8 +156,9 @@ def load_recipe(source: str | Path, changes: dict[str, Any] | None = None) -> Re
 
 def refuse_overridden(recipe: Recipe, changes: dict[str, Any]) -> None:
     """InputError if one of `changes`, by dotted name, is a field that the recipe's model sets itself, otherwise."""
+    asked = RMAATConfig(**recipe.model)  # which takes false for "off"
     for field, value in own_fields(recipe.kind).items():
-        if (name := f"model.{field}") in changes and (value is None or changes[name] != value):
+        if (name := f"model.{field}") in changes and getattr(asked, field) != value:
             allowed = "none: it holds the whole sequence" if value is None else repr(value)
             raise InputError(name, changes[name], f"{allowed}, for --model {recipe.kind}")
 

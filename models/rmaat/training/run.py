@@ -222,7 +222,7 @@ def score_checkpoint(
     )  # in float32, however it was trained: bfloat16 crawls on most CPUs
     with console.status("evaluating, and fitting the floors"):
         scores = evaluate(model.to(fabric.device), examples, batch_size, recipe.data.max_length, fabric)
-        trivial = _floors(recipe, splits.train, examples)
+        trivial = {} if split == "train" else _floors(recipe, splits.train, examples)  # fitted on unseen ones, or none
     result = {
         "task": recipe.task,
         "split": split,

@@ -140,7 +140,11 @@ def test_a_run_is_replaced_only_if_asked_for(recipe_file, tmp_path, capsys):
         assert rmaat(*run, "--resume", "--overwrite") == 2
         assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         (out / "result.json").unlink(missing_ok=True)
+    old = out / "tensorboard" / "events.old"  # TensorBoard would show the curves of both runs
+    old.parent.mkdir(exist_ok=True)
+    old.touch()
     assert rmaat(*run, "--seed", 1, "--overwrite") == 0
+    assert not old.exists()
     assert json.loads((out / "result.json").read_text())["recipe"]["seed"] == 1
     assert (out / "metrics.csv").read_text().count("validation") == 2
 
@@ -194,6 +198,8 @@ def test_evaluate_does_not_write_into_what_it_reads_nor_seed_it(recipe_file, tmp
     before = (cache / "test" / "labels.npy").read_bytes()
     assert rmaat("evaluate", tmp_path / "run", "--out", cache / "test" / "labels.npy") == 2
     assert f"another path than what is read, {cache}" in capsys.readouterr().err
+    assert rmaat("evaluate", tmp_path / "run", "--split", "train") == 0  # on which trivial models are fitted
+    assert "floor" not in capsys.readouterr().out
     assert rmaat("evaluate", tmp_path / "run", "--seed", 3) == 2
     assert f"--seed: got 3, expected none for examples that are read, from {cache}" in capsys.readouterr().err
     assert (cache / "test" / "labels.npy").read_bytes() == before
@@ -267,6 +273,12 @@ def test_a_model_of_the_whole_sequence_holds_the_longest_of_the_test_set(tmp_pat
         assert rmaat(*run, *filter(None, [most]), "--out", tmp_path / "run") == 0
         config = json.loads((tmp_path / "run" / "checkpoint" / "config.json").read_text())
         assert config["segment_length"] == held_at_once
+
+
+def test_a_setting_that_a_baseline_has_anyhow_may_be_given(recipe_file, tmp_path):
+    """Also where false stands for off."""
+    run = ("train", "--config", recipe_file, "--model", "rmt", "--out", tmp_path / "run")
+    assert rmaat(*run, "--set=model.retention=false", "--set=model.backprop=bptt") == 0
 
 
 def test_floors_see_what_the_model_sees(tmp_path):
