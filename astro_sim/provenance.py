@@ -84,6 +84,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def remove_broken_off(folder: str | Path, names: Iterable[str]) -> None:
+    """Remove what `replacing` left in `folder` where it was killed while it wrote one of `names`, which may have ``*``.
+
+    Nothing must be writing them now.
+    """
+    for name in names:
+        for room in Path(folder).glob(f".{name}.????????"):  # as mkdtemp names them
+            shutil.rmtree(room, ignore_errors=True)
+
+
 def _refuse_to_lose(old: Path, new: Path) -> None:
     for entry in (new, *new.rglob("*")):
         there = old / entry.relative_to(new)

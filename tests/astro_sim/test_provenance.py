@@ -1,12 +1,15 @@
 """Files are whole or absent; hashes are the standard ones."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import file_sha256, replacing, versions
+from astro_sim.provenance import file_sha256, remove_broken_off, replacing, versions
 
 
 def test_sha256_of_the_fips_example(tmp_path: Path) -> None:
@@ -33,6 +36,25 @@ def test_replacing_keeps_the_old_file_when_the_writer_fails(tmp_path: Path) -> N
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    killed = (
+        "import os, sys\n"
+        "from astro_sim.provenance import replacing\n"
+        "with replacing(sys.argv[1]) as room:\n"
+        "    room.mkdir()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    for name in ("step-12", "step-7", "checkpoint"):
+        assert subprocess.run([sys.executable, "-c", killed, str(tmp_path / name)]).returncode == -signal.SIGKILL
+    for name in ("step-7", "notes", ".notes", ".step-7.settings"):
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == 7
+    remove_broken_off(tmp_path, ["step-*"])
+    left = {path.name.split(".")[1] or path.name for path in tmp_path.glob(".*")}
+    assert left == {"checkpoint", "notes", "step-7"}
+    assert (tmp_path / "step-7").is_file() and (tmp_path / "notes").is_file()
 
 
 def test_replacing_swaps_a_folder_for_its_like(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from math import isqrt, prod
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def read_npz(path: Path) -> dict[str, Sequences]:
         size, with one label each, from 0 to the greatest of y_train, which has them all.
     """
     wanted = "an .npz of uint8 arrays x_train, x_test and labels y_train, y_test"
+    if path.is_file() and not zipfile.is_zipfile(path):  # NumPy would speak of pickles
+        raise InputError("images", str(path), wanted)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}

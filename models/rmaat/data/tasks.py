@@ -171,6 +171,7 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
     task = find_task(name)
     if source is not None and source not in task.sources:
         raise InputError("--source", source, f"one of {', '.join(task.sources) or '(none for this task)'}")
+    _refuse_absent(task, path)
     reader = task.sources[source] if source else task.read
     with unpacked(path) as folder:
         splits = reader(folder)
@@ -246,6 +247,27 @@ def default_folder(name: str) -> Path:
     return Path(os.environ.get("RMAAT_DATA", "data")) / name
 
 
+def source_folder(name: str, recipe: DataRecipe) -> Path:
+    """Where a recipe's examples are read from, if there are any; InputError if a task that is read has none there."""
+    task = find_task(name)
+    if recipe.folder:
+        _refuse_absent(task, Path(recipe.folder))
+        return Path(recipe.folder)
+    if task.generate is None and not _is_cache(default_folder(name)):
+        allowed = f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
+        raise InputError("data", str(default_folder(name)), allowed)
+    return default_folder(name)
+
+
+def _refuse_absent(task: Task, path: Path) -> None:
+    if not path.exists():
+        raise InputError("data", str(path), f"an existing path, of data in the layout {task.layout}")
+
+
+def _is_cache(folder: Path) -> bool:
+    return (folder / SPLITS[0] / "about.json").is_file()
+
+
 def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     """The examples that a recipe trains and tests on: a cache, an official layout, or generated ones.
 
@@ -259,8 +281,8 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
     """
     task = find_task(name)
     stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
-    folder = Path(recipe.folder) if recipe.folder else default_folder(name)
-    if (folder / SPLITS[0] / "about.json").is_file():
+    folder = source_folder(name, recipe)
+    if _is_cache(folder):
         cached = {split: Sequences.open(folder / split) for split in SPLITS}
         for data in cached.values():
             if (of := data.about.get("task", name)) != name:
@@ -274,10 +296,6 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
         return Splits(**cached, stages=stages, origin=f"the cache {folder}", folder=folder)
     if recipe.folder:
         return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder), folder=folder)
-    if task.generate is None:
-        raise InputError(
-            "data", str(folder), f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
-        )
     if recipe.source is not None:
         raise InputError("--source", recipe.source, "none for generated examples")
     sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}

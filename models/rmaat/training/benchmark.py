@@ -19,6 +19,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES, own_fields
 from rmaat.config import RMAATConfig
+from rmaat.data.tasks import source_folder
 from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
 from rmaat.training.folder import refuse_other_run
 from rmaat.training.recipe import Recipe, load_recipe, parse_change
@@ -78,6 +79,9 @@ class Cell:
             field, value = parse_change(text.removeprefix("model."), "--models")
             if field in own:
                 raise InputError("--models", self.model, f"another field: {field} makes {name} what it is")
+            if field not in RMAATConfig.model_fields and field.partition(".")[0] not in Recipe.model_fields:
+                fields = ", ".join(name for name in RMAATConfig.model_fields if name not in own)
+                raise InputError("--models", self.model, f"an entry of the recipe, or a field of the model: {fields}")
             entries[f"model.{field}" if field in RMAATConfig.model_fields else field] = value
         kind = "rmaat" if name in ABLATIONS else name
         return load_recipe(f"{self.task}-{config}", entries | {"kind": kind, "seed": self.seed})
@@ -102,8 +106,8 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
     Raises
     ------
     InputError
-        If a recipe cannot be, a result in `out` is damaged, or a seed of one of these models was run by another
-        recipe; and if a cell is killed.
+        If a recipe cannot be, data are missing, a result in `out` is damaged, or a seed of one of these models was
+        run by another recipe; and if a cell is killed.
     """
     collect(out)  # what is there must be whole
     recipes = {cell: cell.recipe(config, changes) for cell in cells}
@@ -112,6 +116,9 @@ def run_cells(cells: list[Cell], config: str, changes: dict[str, Any], out: Path
         for path in sorted(seeds.glob("seed-*/result.json")):
             refuse_other_recipe(seeds, read_result(path).recipe, with_defaults(recipe))
         refuse_other_run(cell.folder(out), recipe)
+    for cell, recipe in recipes.items():
+        if not _is_done(cell, out):
+            source_folder(cell.task, recipe.data)
     todo = [(cell, recipe, out, workers) for cell, recipe in recipes.items() if not _is_done(cell, out)]
     processes = get_context("forkserver")  # whose server imports torch once for all cells
     processes.set_forkserver_preload(["rmaat.training.run"])

@@ -58,7 +58,7 @@ class WeightedMean(Metric):
     def __init__(self) -> None:
         super().__init__()
         for name in ("total", "weight"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum", persistent=True)
 
     def update(self, value: Tensor, weight: Tensor | int = 1) -> None:
         """Add the mean `value` of `weight` predictions."""

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from astro_sim.errors import InputError, shortened
-from astro_sim.provenance import write_json
+from astro_sim.provenance import remove_broken_off, write_json
 from rmaat.training.recipe import Recipe
 
 # by a new run
@@ -46,8 +46,10 @@ def refuse_other_run(out: Path, recipe: Recipe) -> None:
 
 
 def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
-    """Leave in `out` only what this run continues from, and note what it is."""
+    """Leave in `out` only what this run continues from, and note what it is; to be called by who holds it."""
     noted = out / "run.json"
+    remove_broken_off(out, (*REPLACED, noted.name))
+    remove_broken_off(out / "states", ["step-*"])
     holds_a_run = noted.is_file() or (out / "result.json").is_file()
     if resume and holds_a_run and (before := _read(noted)) != about:
         allowed = "a folder of a run with the same recipe, data, bio-parameters and start"

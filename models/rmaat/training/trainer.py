@@ -100,7 +100,8 @@ class Trainer:
 
     @property
     def _modules(self) -> dict[str, nn.Module]:
-        return {"model": self.model.module} | ({"average": self.average} if self.average else {})
+        modules = {"model": self.model.module, "loss": self.loss_mean, "accuracy": self.accuracy}
+        return modules | ({"average": self.average} if self.average else {})
 
     def fit(self, resume: bool = False) -> None:
         """Train to the end of the recipe; `resume` continues from the newest state if there is one."""
@@ -253,6 +254,8 @@ class Trainer:
         self.best, step, self.peak_memory_mib = progress.best, progress.step, progress.peak_memory_mib
         self.elapsed, self.validating = progress.elapsed, progress.validating
         self.tokens_seen = self._counted = progress.tokens_seen
+        for mean in (self.loss_mean, self.accuracy):
+            mean.to(self.fabric.device)  # loaded from what lies on the CPU
         if self.best >= 0 and (fault := self.fabric.broadcast(self._fault())):
             log.warning("weights of step %d take the place of the best ones, which cannot be used: %s", step, fault)
             self.best = -1.0

@@ -291,6 +291,7 @@ def test_alpha_1_stays_1():
         ("--tasks", "chess"),
         ("--models", "rmaat,rmaat:segments=4"),
         ("--models", "rmaat:segment_length"),
+        ("--tasks", "listops,text"),  # whose data are not there
         ("--models", "rmaat:segment_length=0"),
         ("--models", "rmt:retention=uniform"),
         ("--models", "transformer:model.segment_length=64"),
@@ -299,7 +300,8 @@ def test_alpha_1_stays_1():
         ("--models", "rmaat:"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong):
+def test_what_cannot_be_is_refused_before_anything_runs(tmp_path, wrong, monkeypatch):
+    monkeypatch.setenv("RMAAT_DATA", str(tmp_path / "nothing"))
     refused = bench(tmp_path / "out", *wrong)
     assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "out").exists()
