@@ -48,6 +48,11 @@ def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -
     return scores
 
 
+def costly_floors(task: str) -> list[str]:
+    """Names of the trivial models that `floors` fits only if asked for the costly ones."""
+    return [name for name, floor in FLOORS.get(task, {}).items() if floor.costly]
+
+
 def hidden_token_floors(train: Sequences, test: Sequences) -> dict[str, float]:
     """Share of `test` that is the commonest token of `train`."""
     return {"commonest token": float(np.mean(test.tokens == np.bincount(train.tokens).argmax()))}

@@ -18,7 +18,7 @@ from rmaat.data.tasks import SPLITS, TASKS, Splits, derived_seed, load_splits
 from rmaat.pretrained import WEIGHTS
 from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import TotalScore, evaluate
-from rmaat.training.floors import floors, hidden_token_floors
+from rmaat.training.floors import costly_floors, floors, hidden_token_floors
 from rmaat.training.folder import check_folder, held, make_room
 from rmaat.training.log import read_curves
 from rmaat.training.models import build, checkpoint_folder, load_checkpoint, refuse_other_data, trainable
@@ -114,6 +114,7 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
     result = {
         "task": recipe.task,
         "test": {**_entries(scores), "n": len(splits.test)},
+        "validation": {"accuracy": trainer.best, "n": len(splits.validation)},  # which chose the checkpoint
         "floors": trivial,
         "parameters": trainable(trainer.model),
         "seconds": trainer.elapsed,
@@ -133,8 +134,7 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
 
         training_curves(read_curves(out / "metrics.csv"), trivial).savefig(out / "curves.png", dpi=150)
         console.print(f"test {_said(scores, len(splits.test))}, after {trainer.elapsed:.0f} s of training")
-        for name, value in trivial.items():
-            console.print(f"  floor {name}: {value:.1%}")
+        _tell_floors(trivial, recipe, console)
         console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")
     return result
 
@@ -158,6 +158,15 @@ def _floors(recipe: Recipe, train: Sequences, test: Sequences, costly: bool = Fa
     if recipe.objective == "masked":
         return hidden_token_floors(train, test)
     return floors(recipe.task, train, test, costly)
+
+
+def _tell_floors(scores: dict[str, float], recipe: Recipe, console: Console) -> None:
+    """Print `scores` of trivial models, and which others there are."""
+    for name, value in scores.items():
+        console.print(f"  floor {name}: {value:.1%}")
+    if scores and recipe.objective == "labels" and (others := costly_floors(recipe.task)):
+        how = f"rmaat train --task {recipe.task} --model floor"
+        console.print(f"  floors that take minutes, {', '.join(others)}: `{how}`")
 
 
 def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -234,8 +243,7 @@ def score_checkpoint(
         "created": timestamp(),
     }
     console.print(f"{split} {_said(scores, n)}")
-    for name, value in result["floors"].items():
-        console.print(f"  floor {name}: {value:.1%}")
+    _tell_floors(trivial, recipe, console)
     if out is not None:
         write_json(out, result)
         console.print(f"result: {out}")

@@ -281,7 +281,7 @@ def test_a_setting_that_a_baseline_has_anyhow_may_be_given(recipe_file, tmp_path
     assert rmaat(*run, "--set=model.retention=false", "--set=model.backprop=bptt") == 0
 
 
-def test_floors_see_what_the_model_sees(tmp_path):
+def test_floors_see_what_the_model_sees(tmp_path, capsys):
     """Two classes that only their last byte tells apart: nothing is left of them in the 20 bytes before."""
     rng = np.random.default_rng(0)
     for split, n in (("train", 400), ("validation", 40), ("test", 200)):
@@ -294,6 +294,15 @@ def test_floors_see_what_the_model_sees(tmp_path):
         assert rmaat(*run, f"--set=data.max_length={longest}", "--overwrite") == 0
         scores[longest] = json.loads((tmp_path / "run" / "result.json").read_text())["floors"]
     assert scores[21]["byte histogram"] == 1 and scores[20]["byte histogram"] < 0.65
+    assert "byte 1- to 4-grams" in scores[21] and "that take minutes" not in capsys.readouterr().out
+    tiny = ("--steps", 1, "--set=model.dim=8", "--set=model.heads=2")
+    assert rmaat("train", "--task", "text", *tiny, "--data", tmp_path / "data", "--out", tmp_path / "other") == 0
+    how = "floors that take minutes, byte bigrams, byte 1- to 4-grams: `rmaat train --task text --model floor`"
+    assert how in " ".join(capsys.readouterr().out.split())
+    result = json.loads((tmp_path / "other" / "result.json").read_text())
+    rows = read_curves(tmp_path / "other" / "metrics.csv")
+    best = max(float(row["accuracy"]) for row in rows if row["split"] == "validation")
+    assert result["validation"] == {"accuracy": best, "n": 40} and "byte bigrams" not in result["floors"]
 
 
 def test_two_devices_are_taken_when_torchrun_says_so_alone(tmp_path, monkeypatch):
