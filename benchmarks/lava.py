@@ -25,7 +25,7 @@ import torch
 from astro_sim.provenance import timestamp, versions, write_json
 from rmaat.data import listops
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import load_splits
+from rmaat.data.splits import load_splits
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat_lava import Calibration, Deployment, QuantizationAware, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child

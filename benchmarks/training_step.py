@@ -20,7 +20,7 @@ from measure import write_json
 
 from rmaat.data import listops
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import Splits
+from rmaat.data.splits import Splits
 from rmaat.training.models import build, trainable
 from rmaat.training.recipe import Recipe, load_recipe
 from rmaat.training.trainer import Trainer

@@ -149,7 +149,7 @@ def _data(
     config: RMAATConfig, recipe: Recipe, folder: str | Path | None, held_out: int, seed: int
 ) -> tuple[Calibration, np.ndarray, np.ndarray, np.ndarray]:
     """Calibration sequences of the validation split; inputs, lengths and labels of the test split."""
-    from rmaat.data.tasks import load_splits
+    from rmaat.data.splits import load_splits
     from rmaat.training.evaluation import to_tensors
     from rmaat.training.models import refuse_other_data
 

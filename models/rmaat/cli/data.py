@@ -42,17 +42,19 @@ def prepare(
     from rich.console import Console
 
     from astro_sim.errors import InputError
-    from rmaat.data import tasks
+    from rmaat.data.preparation import prepare as write_cache
+    from rmaat.data.splits import default_folder
+    from rmaat.data.tasks import find_task
     from rmaat.training.recipe import parse_change
 
-    tasks.find_task(task, "TASK")
+    find_task(task, "TASK")
     if settings and out is None:
-        raise InputError("--out", None, f"a folder, with --set; {tasks.default_folder(task)} is of the task as it is")
-    out = out or folder_to_write(tasks.default_folder(task))
+        raise InputError("--out", None, f"a folder, with --set; {default_folder(task)} is of the task as it is")
+    out = out or folder_to_write(default_folder(task))
     with Console().status(f"reading {folder or task}"):
         given = {"train": train, "validation": validation, "test": test}
         sizes = {split: n for split, n in given.items() if n is not None}
-        splits = tasks.prepare(task, folder, source, out, sizes, seed, dict(map(parse_change, settings or [])))
+        splits = write_cache(task, folder, source, out, sizes, seed, dict(map(parse_change, settings or [])))
     for name, data in splits.items():
         print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")
     print(f"cache: {out}")

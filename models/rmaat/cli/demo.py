@@ -24,7 +24,8 @@ def demo(
 ) -> None:
     """Simulate, fit, train, deploy and report on one seed; the report opens offline in a browser."""
     from astro_sim import save_recording, simulate_macro
-    from rmaat.data.tasks import find_task, load_splits
+    from rmaat.data.splits import load_splits
+    from rmaat.data.tasks import find_task
     from rmaat.report.run_report import write_report
     from rmaat.training.folder import held
     from rmaat.training.models import build

@@ -10,7 +10,8 @@ import numpy as np
 
 from astro_sim.errors import InputError
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import SPLITS, find_task, load_splits
+from rmaat.data.splits import load_splits
+from rmaat.data.tasks import SPLITS, find_task
 
 SHOWN_CHARACTERS = 400
 

@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import refuse_other_entries, replacing
 from rmaat.data import audio, image, listops, pathfinder, pathfinder_files, text
-from rmaat.data.sequences import FILES, Sequences
-from rmaat.data.sources import Download, fetch, unpacked
-
-if TYPE_CHECKING:
-    from rmaat.training.recipe import DataRecipe, Stage
+from rmaat.data.sequences import Sequences
+from rmaat.data.sources import Download, unpacked
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
-PROBE = 64  # examples that tell whether a generator can draw more of them
-GENERATED = {"train": 20_000, "validation": 1_000, "test": 2_000}  # examples that `prepare` draws
-
-
-@dataclass(frozen=True)
-class StageExamples:
-    """`n` training examples of one stage of a curriculum, drawn when the stage begins: some take minutes."""
-
-    n: int
-    draw: Callable[[], Sequences]
-
-    def __len__(self) -> int:
-        return self.n
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Training, validation and test examples of one task, training examples of each curriculum stage, their origin.
-
-    `folder` is what the examples were read from; None of drawn ones.
-    """
-
-    train: Sequences
-    validation: Sequences
-    test: Sequences
-    stages: tuple[StageExamples, ...] = ()
-    origin: str = ""
-    folder: Path | None = None
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence."""
-        return max(int(getattr(self, split).lengths.max()) for split in SPLITS)
-
-    def about(self) -> dict[str, dict[str, int]]:
-        """Examples and tokens of each split: what tells other data from the same."""
-        parts = {split: getattr(self, split) for split in SPLITS}
-        return {split: {"examples": len(d), "tokens": int(d.offsets[-1])} for split, d in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -171,7 +123,7 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
     task = find_task(name)
     if source is not None and source not in task.sources:
         raise InputError("--source", source, f"one of {', '.join(task.sources) or '(none for this task)'}")
-    _refuse_absent(task, path)
+    refuse_absent(task, path)
     reader = task.sources[source] if source else task.read
     with unpacked(path) as folder:
         splits = reader(folder)
@@ -182,143 +134,7 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
     return {split: splits[split] for split in SPLITS}
 
 
-def prepare(
-    name: str,
-    path: Path | None,
-    source: str | None,
-    out: Path,
-    sizes: dict[str, int] | None = None,
-    seed: int | None = None,
-    settings: dict[str, Any] | None = None,
-) -> dict[str, Sequences]:
-    """Read, download or generate a task's data and write its memory-mapped cache to ``out/<split>``.
-
-    Parameters
-    ----------
-    path : path, optional
-        Folder or archive in the official layout; None: the official download, or generated examples.
-    sizes : dict, optional
-        Examples of the splits that are generated with `seed` (0 if None), where not `GENERATED`.
-    settings : dict, optional
-        Of the generator, by the names in `Task.settings`.
-
-    Raises
-    ------
-    InputError
-        If the data are missing or damaged, or cannot be generated so, or `out` holds other things; the cache is then
-        not written.
-    """
-    task, settings = find_task(name), settings or {}
-    refuse_other_entries(out, SPLITS)
-    for split in SPLITS:
-        refuse_other_entries(out / split, FILES)
-        if (out / split).is_dir() and any((out / split).iterdir()):
-            Sequences.open(out / split)  # of the same names, but no cache: somebody else's
-    if path is None and task.generate:
-        if source is not None:
-            raise InputError("--source", source, "none for generated examples")
-        for setting, value in settings.items():
-            if setting not in task.settings:
-                raise InputError("--set", setting, f"one of {', '.join(task.settings)}")
-            if type(value) is not int:
-                raise InputError(f"--set {setting}", value, "a whole number")
-        splits = _drawn(task, GENERATED | (sizes or {}), seed or 0, **settings)
-        for data in splits.values():
-            data.about.update(task=name)
-    else:
-        drawn = {f"--{split}": n for split, n in (sizes or {}).items()} | {"--seed": seed, "--set": settings or None}
-        for option, value in drawn.items():
-            if value is not None:
-                raise InputError(option, value, "none for examples that are read; it is of generated ones")
-        if path is None:
-            if task.download is None:
-                raise InputError("--folder", None, f"a folder or archive in the layout {task.layout}")
-            path = fetch(task.download, out.parent / "downloads")
-        splits = read_layout(name, path, source)
-    with replacing(out) as room:
-        room.mkdir()
-        for split, data in splits.items():
-            data.save(room / split)
-    return {split: Sequences.open(out / split) for split in SPLITS}
-
-
-def default_folder(name: str) -> Path:
-    """Where `prepare` puts a task's cache: ``$RMAAT_DATA/<task>``, or ``data/<task>`` here."""
-    return Path(os.environ.get("RMAAT_DATA", "data")) / name
-
-
-def source_folder(name: str, recipe: DataRecipe) -> Path:
-    """Where a recipe's examples are read from, if there are any; InputError if a task that is read has none there."""
-    task = find_task(name)
-    if recipe.folder:
-        _refuse_absent(task, Path(recipe.folder))
-        return Path(recipe.folder)
-    if task.generate is None and not _is_cache(default_folder(name)):
-        allowed = f"a cache made by `rmaat data prepare {name}`, or a folder of its official layout"
-        raise InputError("data", str(default_folder(name)), allowed)
-    return default_folder(name)
-
-
-def _refuse_absent(task: Task, path: Path) -> None:
+def refuse_absent(task: Task, path: Path) -> None:
+    """InputError if there is nothing at `path`; it names the layout of `task`."""
     if not path.exists():
         raise InputError("data", str(path), f"an existing path, of data in the layout {task.layout}")
-
-
-def _is_cache(folder: Path) -> bool:
-    return (folder / SPLITS[0] / "about.json").is_file()
-
-
-def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
-    """The examples that a recipe trains and tests on: a cache, an official layout, or generated ones.
-
-    A cache in `default_folder` comes before generated examples, whatever numbers of them the recipe names.
-
-    Raises
-    ------
-    InputError
-        If the task is unknown or its data are missing, damaged, of another task or of another source than the
-        recipe's.
-    """
-    task = find_task(name)
-    stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
-    folder = source_folder(name, recipe)
-    if _is_cache(folder):
-        cached = {split: Sequences.open(folder / split) for split in SPLITS}
-        for data in cached.values():
-            if (of := data.about.get("task", name)) != name:
-                raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
-            if recipe.source not in (None, found := data.about.get("source")):
-                raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
-        for split, number in product(SPLITS, ("vocab_size", "num_labels", "parts")):
-            if (value := getattr(cached[split], number)) != (wanted := getattr(cached["train"], number)):
-                place = folder / split / "about.json"
-                raise InputError(f"{place}: {number}", value, f"{wanted}, that of the training examples")
-        return Splits(**cached, stages=stages, origin=f"the cache {folder}", folder=folder)
-    if recipe.folder:
-        return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder), folder=folder)
-    if recipe.source is not None:
-        raise InputError("--source", recipe.source, "none for generated examples")
-    sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    drawn = _drawn(task, sizes, seed)
-    return Splits(**drawn, stages=stages, origin=f"the generator, seed {seed}", folder=None)
-
-
-def _drawn(task: Task, sizes: dict[str, int], seed: int, **settings: int) -> dict[str, Sequences]:
-    assert task.generate is not None
-    return {split: task.generate(n, derived_seed(seed, split), **settings) for split, n in sizes.items()}
-
-
-def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> StageExamples:
-    task, given = TASKS[name], stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
-    if task.generate is None or given.keys() != set(task.easier):
-        allowed = " and ".join(task.easier) or "no stages"
-        raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
-    n = min(recipe.train, stage.steps * stage.batch_size)
-    draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **given)
-    draw(PROBE)  # what cannot be drawn is refused before training
-    return StageExamples(n, partial(draw, n))
-
-
-def derived_seed(seed: int, name: str) -> int:
-    """A seed of its own for each named use of one run's seed."""
-    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])

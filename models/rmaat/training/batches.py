@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rmaat.data.sequences import Sequences, length_bucketed_batches
-from rmaat.data.tasks import Splits, StageExamples, derived_seed
+from rmaat.data.splits import Splits, StageExamples, derived_seed
 from rmaat.training.evaluation import to_tensors
 from rmaat.training.recipe import Recipe
 

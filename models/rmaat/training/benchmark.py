@@ -19,7 +19,7 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from rmaat.baselines import BASELINES, own_fields
 from rmaat.config import RMAATConfig
-from rmaat.data.tasks import source_folder
+from rmaat.data.splits import source_folder
 from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
 from rmaat.training.folder import refuse_other_run
 from rmaat.training.recipe import Recipe, load_recipe, parse_change

@@ -14,7 +14,8 @@ from rich.console import Console
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256, refuse_to_replace, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import SPLITS, TASKS, Splits, derived_seed, load_splits
+from rmaat.data.splits import Splits, derived_seed, load_splits
+from rmaat.data.tasks import SPLITS, TASKS
 from rmaat.pretrained import WEIGHTS
 from rmaat.training.cuda_graph import refuse_what_no_graph_holds
 from rmaat.training.evaluation import TotalScore, evaluate

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_sim.errors import InputError
 from astro_sim.provenance import replacing
-from rmaat.data.tasks import Splits, derived_seed
+from rmaat.data.splits import Splits, derived_seed
 from rmaat.training.batches import Batch, Batches
 from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
 from rmaat.training.cuda_graph import RecordedPass, refuse_what_no_graph_holds

@@ -12,7 +12,8 @@ from rmaat.cli.data import app
 from rmaat.data import pathfinder
 from rmaat.data.inspection import describe, show
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import TASKS, derived_seed, load_splits, read_layout
+from rmaat.data.splits import derived_seed, load_splits
+from rmaat.data.tasks import TASKS, read_layout
 from rmaat.training.recipe import DataRecipe
 
 

@@ -6,7 +6,7 @@ import pytest
 from astro_sim.errors import InputError
 from rmaat.data.pathfinder import Layout, generate
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import derived_seed, load_splits
+from rmaat.data.splits import derived_seed, load_splits
 from rmaat.training.recipe import DataRecipe
 
 NEVER = {"min_length": 200_000, "max_length": 200_002}

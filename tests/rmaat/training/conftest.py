@@ -6,7 +6,7 @@ import torch
 
 from rmaat.config import RMAATConfig
 from rmaat.data.listops import Grammar, generate
-from rmaat.data.tasks import Splits
+from rmaat.data.splits import Splits
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.recipe import Recipe
 

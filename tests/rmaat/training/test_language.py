@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from rmaat import RMAATForCausalLM, baseline_config
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import Splits
+from rmaat.data.splits import Splits
 from rmaat.peak_memory import PeakMemory
 from rmaat.training.evaluation import evaluate
 from rmaat.training.log import read_curves

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rmaat.data.tasks import TASKS, default_folder
+from rmaat.data.splits import default_folder
+from rmaat.data.tasks import TASKS
 from rmaat.training.run import score_checkpoint
 
 CHECKPOINTS = sorted((Path(__file__).parents[3] / "results" / "lra").glob("*/model.safetensors"))

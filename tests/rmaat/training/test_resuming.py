@@ -15,7 +15,7 @@ from training_runs import run, same
 
 from astro_sim.provenance import file_sha256
 from rmaat.data.listops import Grammar, generate
-from rmaat.data.tasks import StageExamples
+from rmaat.data.splits import StageExamples
 from rmaat.training.log import CurveLog, read_curves
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import DataRecipe

@@ -11,7 +11,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256
 from rmaat.config import RMAATConfig
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import Splits, load_splits
+from rmaat.data.splits import Splits, load_splits
 from rmaat.masked_lm import RMAATForMaskedLM
 from rmaat.training.models import build
 from rmaat.training.recipe import load_recipe

@@ -14,7 +14,7 @@ from rmaat.cli.app import main
 from rmaat.cli.evaluate import evaluate
 from rmaat.data.listops import decode
 from rmaat.data.sequences import Sequences
-from rmaat.data.tasks import load_splits
+from rmaat.data.splits import load_splits
 from rmaat.training.folder import held
 from rmaat.training.log import read_curves
 from rmaat.training.recipe import load_recipe

@@ -11,7 +11,7 @@ from training_runs import run
 
 from astro_sim.errors import InputError
 from rmaat.baselines import baseline_config
-from rmaat.data.tasks import StageExamples
+from rmaat.data.splits import StageExamples
 from rmaat.heads import RMAATForSequenceClassification
 from rmaat.training.evaluation import TotalScore, evaluate
 from rmaat.training.log import read_curves
