@@ -135,7 +135,7 @@ def _training(run: Path) -> Section:
     result = read_json(run / "train" / "result.json")
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
     config = read_json(run / "demo.json")["config"]
-    accuracy = f"{test['accuracy']:.1%} ± {test['standard_error']:.1%}"
+    accuracy = f"{test.share('accuracy')} ± {test.share('standard_error')}"
     backprop = recipe["model"].get("backprop", RMAATConfig.model_fields["backprop"].default)
     stages = ", first on easier examples" if recipe["data"]["curriculum"] else ""
     return Section(
@@ -145,11 +145,11 @@ def _training(run: Path) -> Section:
         figure=figures.training_curves(read_curves(run / "train" / "metrics.csv"), floors),
         facts={
             "accuracy on unseen sequences": f"{accuracy} (n = {test['n']})",
-            **{f"floor: {name}": f"{value:.1%}" for name, value in floors.items()},
+            **{f"floor: {name}": floors.share(name) for name in floors},
             "trained parameters": f"{result['parameters']:,}",
             "training time": f"{result['seconds']:.0f} s",
         },
-        headline={f"{recipe['task']}, unseen": accuracy, "majority class": f"{floors['majority class']:.1%}"},
+        headline={f"{recipe['task']}, unseen": accuracy, "majority class": floors.share("majority class")},
         command=f"rmaat train --task {recipe['task']} --bio bio.toml --config {config} --seed {recipe['seed']}",
         made_by={
             "data": _listed(recipe["data"]),
@@ -181,7 +181,7 @@ def _memory(run: Path) -> Section:
 def _integers(run: Path) -> Section:
     found = read_json(run / "deploy" / "agreement.json")
     equal = "equal" if found["equal_to_numpy"] else "DIFFERENT"
-    agree = f"{found['predictions_agree']:.1%}"
+    agree = found.share("predictions_agree")
     return Section(
         title="The model in integers",
         text="The trained model with 8-bit weights and 24-bit states. What Lava's processes compute is compared "
@@ -191,8 +191,8 @@ def _integers(run: Path) -> Section:
             f"target {found['target']} against NumPy": f"{equal} on {found['sequences_on_target']} unseen "
             f"sequences, {found['tokens_on_target']} tokens",
             "float and integer predictions agree": f"{agree} of {found['held_out']} unseen sequences",
-            "accuracy, float": f"{found['accuracy_float']:.1%}",
-            "accuracy, integer": f"{found['accuracy_integer']:.1%}",
+            "accuracy, float": found.share("accuracy_float"),
+            "accuracy, integer": found.share("accuracy_integer"),
             "root mean square error of the scores": f"{found['logit_rms_error']:.4f} of {found['logit_rms']:.3f}",
             "values cut to 24 bits": str(found["saturated"]),
         },
@@ -239,6 +239,12 @@ class Entries(dict[str, Any]):
     def __init__(self, path: Path, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         self.path = path
+
+    def share(self, name: str) -> str:
+        """An entry from 0 to 1, in percent."""
+        if not 0 <= self[name] <= 1:
+            raise InputError("run", str(self.path), f"a share from 0 to 1 as {name}; it is {self[name]}")
+        return f"{self[name]:.1%}"
 
     def __missing__(self, name: str) -> Any:
         raise InputError("run", str(self.path), f"what `rmaat demo` writes there, {name} included")

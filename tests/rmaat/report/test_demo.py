@@ -122,6 +122,7 @@ def test_a_missing_artefact_is_named(run: Path, artefact: str) -> None:
     ("artefact", "entries", "said"),
     [
         ("train/result.json", {"test": {}}, "result.json.*accuracy included"),
+        ("train/result.json", {"test": {"accuracy": 53.0}}, "result.json.*a share from 0 to 1 as accuracy; it is 53.0"),
         ("train/result.json", {"test": {"accuracy": math.nan}}, r"result.json.*\(NaN is no number"),
         ("train/result.json", {"seconds": math.inf}, r"result.json.*\(Infinity is no number"),
         ("deploy/agreement.json", {"accuracy_float": "high"}, "artefacts as `rmaat demo` writes them"),
