@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 Segment = tuple[Tensor | None, ...]
@@ -25,7 +26,7 @@ def recur(
     else. The backward pass walks the groups from the last to the first: it takes the kept memory, runs the
     group again with gradients, the random numbers of the first run included, and hands the gradient on to
     the memory before. The last group is not run twice. The result is the gradient of plain backpropagation
-    through time. Per-segment outputs may enter the loss.
+    through time, which has no further derivatives. Per-segment outputs may enter the loss.
 
     It is gradient checkpointing at the places where the state is small, as in Memformer's memory replay
     (arXiv 2010.06891); RMAAT (arXiv 2601.00426) calls it AMRB.
@@ -102,6 +103,7 @@ class _Replay(torch.autograd.Function):
             return run(*tensors[: run.inputs])
 
     @staticmethod
+    @once_differentiable  # the replay leaves no graph behind
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         kept, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         inputs, parameters = kept[: ctx.run.inputs], kept[ctx.run.inputs :]
@@ -117,7 +119,8 @@ class _Replay(torch.autograd.Function):
             torch.set_rng_state(ctx.cpu_state)
             set_device_states(ctx.devices, ctx.states)
             outputs = ctx.run(*inputs)
-        arrived = [(y, dy) for y, dy in zip(outputs, gradients, strict=True) if dy is not None]
+        # of a memory that depends on nothing trained a gradient of zeros arrives too
+        arrived = [(y, dy) for y, dy in zip(outputs, gradients, strict=True) if dy is not None and y.requires_grad]
         leaves = [*inputs, *parameters]
         found = iter(
             torch.autograd.grad(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from astro_sim.errors import InputError
 from rmaat_bridge.kernel import AstrocyticKernel
@@ -35,6 +36,7 @@ class SplitHeads(torch.autograd.Function):
         return q, k, v
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor) -> tuple[Tensor, None]:
         batch, heads, n, head_dim = dq.shape
         gradient = dq.new_empty(batch, n, 3, heads, head_dim)

@@ -90,6 +90,12 @@ class RMAATForCausalLM(Pretrained):
             return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))
         if labels.shape != inputs.shape:
             raise InputError("labels", tuple(labels.shape), f"the shape of the inputs, {tuple(inputs.shape)}")
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise InputError("labels", str(labels.dtype), "token ids of a whole type")
+        if labels.device.type == "cpu":
+            wrong = labels[(labels >= self.config.vocab_size) | ((labels < 0) & (labels != NOT_SCORED))]
+            if len(wrong):
+                raise InputError("labels", int(wrong[0]), f"ids below {self.config.vocab_size}, or {NOT_SCORED}")
         targets = F.pad(labels[:, 1:].long(), (0, 1), value=NOT_SCORED)
         if lengths is not None:
             lengths = self.model.checked_lengths(lengths, *inputs.shape[:2])

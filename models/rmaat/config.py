@@ -95,6 +95,13 @@ class RMAATConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _alpha_is_of_a_power(self) -> RMAATConfig:
+        for field, without in (("alpha", None), ("learn_alpha", False)):
+            if self.presynaptic != "power" and (value := getattr(self, field)) != without:
+                raise InputError(field, value, f"{without}, unless presynaptic is 'power'; it is {self.presynaptic!r}")
+        return self
+
+    @model_validator(mode="after")
     def _stem_is_possible(self) -> RMAATConfig:
         if self.stem_kernel % 2 == 0:
             raise InputError("stem_kernel", self.stem_kernel, "an odd number of tokens")

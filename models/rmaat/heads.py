@@ -72,7 +72,8 @@ class RMAATForSequenceClassification(Pretrained):
         labels : Tensor of int64, optional
             (batch,), each below `num_labels`.
         """
-        return prediction(self.classifier(_features(self.model, self.trace_norm, inputs, lengths)), labels)
+        features = _features(self.model, self.trace_norm, inputs, lengths, len(inputs))
+        return prediction(self.classifier(features), labels)
 
     def stream(self, batch: int = 1) -> Stream:
         """Read segment by segment; each gives the logits of everything read so far."""
@@ -121,17 +122,23 @@ class RMAATForSequencePairClassification(Pretrained):
         if lengths is not None and lengths.shape != inputs.shape[:2]:
             raise InputError("lengths", tuple(lengths.shape), f"a tensor of shape {tuple(inputs.shape[:2])}")
         flat = None if lengths is None else lengths.flatten()
-        a, b = _features(self.model, self.trace_norm, inputs.flatten(0, 1), flat).unflatten(0, (-1, 2)).unbind(1)
+        features = _features(self.model, self.trace_norm, inputs.flatten(0, 1), flat, len(inputs))
+        a, b = features.unflatten(0, (-1, 2)).unbind(1)
         return prediction(self.classifier(torch.cat([a, b, a * b, a - b], dim=-1)), labels)
 
 
-def _features(model: RMAATModel, norm: TraceNorm | None, inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """The trace that a classifier reads, normalised where there is a norm, (batch, 2 * dim)."""
+def _features(
+    model: RMAATModel, norm: TraceNorm | None, inputs: Tensor, lengths: Tensor | None, examples: int
+) -> Tensor:
+    """The traces that a classifier reads of so many examples, normalised where there is a norm, (batch, 2 * dim).
+
+    Those of one example are normalised as in evaluation.
+    """
     read = trace(model, inputs, lengths)
     if norm is None:
         return read
     tokens = torch.full(inputs.shape[:1], inputs.shape[1], device=read.device) if lengths is None else lengths
-    return norm(read, tokens)
+    return norm.evaluated(read, tokens) if examples == 1 else norm(read, tokens)
 
 
 def trace(model: RMAATModel, inputs: Tensor, lengths: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """The RMAAT model: a stack of astromorphic blocks that reads a sequence segment by segment."""
 
 from collections.abc import Callable
+from functools import partial
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -117,8 +118,8 @@ class RMAATModel(Pretrained):
         for block, table in zip(self.blocks, tables, strict=True):
             x = block(x, self._rows(table, count + n), places)
         new = x[:, x.shape[1] - count :] if self.memory.write_identity is not None else x[:, :count]
-        if mask is not None:
-            new = torch.where(mask.any(1)[:, None, None], new, memory)
+        # of its own storage: a view, kept for the replay of the next segment, would keep all of this one
+        new = new.clone() if mask is None else torch.where(mask.any(1)[:, None, None], new, memory)
         return new, x[:, count : count + n]
 
     def _rows(self, table: Tensor | None, read: int) -> Tensor | None:
@@ -131,11 +132,16 @@ class RMAATModel(Pretrained):
         return torch.cat([table[:, :read], table[:, self.config.token_places + self.config.memory_tokens :]], dim=1)
 
     def compile_step(self, **options: Any) -> None:
-        """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form."""
-        self.step = torch.compile(self.step, **options)  # type: ignore[method-assign]
+        """Compile the reading of one segment with `torch.compile`; AMRB replays the compiled form.
+
+        A deep copy of the model is compiled too, and reads with its own weights.
+        """
+        self.step = partial(torch.compile(type(self).step, **options), self)  # type: ignore[method-assign]
 
     def embed(self, inputs: Tensor, mask: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
+        if inputs.is_floating_point():
+            inputs = inputs.to(self.position.dtype)
         x = self.embedding(inputs if before is None else torch.cat([before, inputs], dim=1))
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)

@@ -26,7 +26,7 @@ class LevelEmbedding(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(batch, n) to (batch, n, dim)."""
         ids = inputs.unsqueeze(-1).to(self.linear.weight.dtype)
-        return self.linear((ids - self.middle) / max(self.middle - 1, 1)) * (ids > 0)
+        return self.linear((ids - self.middle) / max(self.middle - 1, 0.5)) * (ids > 0)
 
 
 class HashedNGrams(nn.Module):

@@ -70,8 +70,9 @@ class Calibration:
             found = f"{int(inputs.min())} to {int(inputs.max())}"
             raise InputError("calibration inputs", found, f"token ids from 0 to {config.vocab_size - 1}")
         longest = inputs.shape[before]
-        if lengths.shape != inputs.shape[:before] or not (lengths.min() >= 1 and lengths.max() <= longest):
-            wanted = f"{' x '.join(map(str, inputs.shape[:before]))} values from 1 to {longest}"
+        whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
+        if not whole or lengths.shape != inputs.shape[:before] or not (lengths.min() >= 1 and lengths.max() <= longest):
+            wanted = f"{' x '.join(map(str, inputs.shape[:before]))} whole numbers from 1 to {longest}"
             raise InputError("calibration lengths", lengths.tolist(), wanted)
 
     def batches(self, size: int = 32) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -144,15 +144,18 @@ def quantize(
         If the model has a part without an integer form, weights or values that are not finite or far too large for
         24 bits, or does not fit one Loihi 2 chip; or if the calibration data do not fit the model.
     """
-    from rmaat_lava.calibration import find_ranges, float_traces, reads_pairs
+    from rmaat_lava.calibration import check_supported, find_ranges, float_traces, reads_pairs
     from rmaat_lava.quantization import build
     from rmaat_lava.scales import WeightFormat
 
     if not 1 <= max_segments <= MOST_SEGMENTS:
         raise InputError("max_segments", max_segments, f"from 1 to {MOST_SEGMENTS}")
+    check_supported(model)
     weights, config = weights or WeightFormat(), model.config
     calibration.check(config, reads_pairs(model))
     calibration = replace(calibration, inputs=calibration.inputs.cpu(), lengths=calibration.lengths.cpu())
+    if calibration.inputs.is_floating_point():
+        calibration = replace(calibration, inputs=calibration.inputs.to(model.model.position.dtype))
     model = deepcopy(model).cpu().eval()
     longest = max(max_segments, -(-int(calibration.lengths.max()) // config.segment_length))
     resources = needed_of_a_chip(model, weights, longest)

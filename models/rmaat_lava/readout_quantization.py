@@ -11,7 +11,7 @@ from rmaat.heads import RMAATForSequencePairClassification
 from rmaat_lava.arithmetic import MULTIPLIER_BITS, Power
 from rmaat_lava.program import Matching, ReadOut
 from rmaat_lava.scales import FINEST, MESSAGE, STATE, as_numpy, fit, multipliers, whole
-from rmaat_lava.twin import compared_weight
+from rmaat_lava.twin import compared_weight, told_weight
 
 if TYPE_CHECKING:
     from rmaat.heads import RMAATForSequenceClassification
@@ -52,8 +52,9 @@ def read_out(places: Places, model: Classifier, shares: np.ndarray) -> ReadOut:
 
 def _single(places: Places, model: RMAATForSequenceClassification) -> dict[str, Any]:
     """Normalisation and classifier of a trace."""
-    weight, bias, centre, gain = _trace(model)
-    pool = places.exponents["trace"]
+    (weight, bias), norm, pool = told_weight(model), cast(Any, model.trace_norm), places.exponents["trace"]
+    weight, bias, width = weight.detach(), bias.detach(), weight.shape[1]
+    centre, gain = (np.zeros(width), np.ones(1)) if norm is None else _statistics(norm, width)
     message = places.message("features", {"classifier": weight}, pool if model.trace_norm is None else FINEST)
     out = fit(places.ranges["classifier"], STATE)
     return {
@@ -75,22 +76,9 @@ def _normalisation(model: Classifier, centre: np.ndarray, gain: np.ndarray, pool
     }
 
 
-def _trace(model: RMAATForSequenceClassification) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
-    """The classifier's weight and bias, and what its features are: gain times (trace minus centre).
-
-    Without memory both halves of the trace, and so their means at any length, are the same; their weights are added.
-    """
-    dim, norm = model.config.dim, cast(Any, model.trace_norm)
-    weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
-    centre, deviation = weight.new_zeros(2 * dim), weight.new_ones(2 * dim)
-    if norm is not None:
-        centre, deviation = norm.running_mean, (norm.running_var + norm.eps).sqrt()
-    if not model.config.memory_tokens:
-        (a, b), (mean, other), (sd, other_sd) = (x.split(dim, dim=-1) for x in (weight, centre, deviation))
-        weight, bias = a + b * (sd / other_sd), bias + b @ ((mean - other) / other_sd)
-        centre, deviation = mean, sd
-    gain = as_numpy(1 / deviation) if norm is not None else np.ones(1)
-    return weight, bias, as_numpy(centre), gain
+def _statistics(norm: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and 1 / standard deviation of the first `width` entries of a trace."""
+    return as_numpy(norm.running_mean)[:width], as_numpy((norm.running_var + norm.eps).rsqrt())[:width]
 
 
 def _drift(model: Classifier) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +107,7 @@ def _pair(places: Places, model: RMAATForSequencePairClassification) -> dict[str
         message = places.message("features", {"hidden": weight}, fit(largest, MESSAGE, pool))
         places.check_resolution("trace", message)
     else:
-        centre, gain = as_numpy(norm.running_mean)[:width], as_numpy((norm.running_var + norm.eps).rsqrt())[:width]
+        centre, gain = _statistics(norm, width)
         message = places.message("features", {"hidden": weight})
     hidden = places.message("hidden", {"classifier": last.weight})
     matching = Matching(whole(message), places.linear("hidden", weight, first.bias, message, hidden))

@@ -91,7 +91,9 @@ class Unit:
         """Largest distance of the integer states from `real`, to first order in the rounding errors.
 
         A step rounds once, by half of 2^-21, and the leak forgets it at the state's rate; messages, table arguments
-        and table values are off by half of 2^-14 each, the rates by 2^-15 of themselves.
+        and table values are off by half of 2^-14 each, the rates by 2^-15 of themselves. How
+        errors go round the loop is bounded by the largest row sum of T, where its spectral radius decides whether the
+        loop settles: near latching the bounds are infinite.
         """
         half_state, half_message = 0.5 * 2.0**-STATE_EXPONENT, 0.5 * 2.0**-MESSAGE_EXPONENT
         looked_up = 2 * half_message  # argument and value, slopes at most 1
@@ -107,6 +109,8 @@ class Unit:
         )
         to_s, to_short = 1 / self.leaks["s"], self.parameters.drive / self.leaks["p_short"]
         stay = 1 - load / self.leaks["p_short"] - to_s * to_short
+        if stay <= 0:
+            return dict.fromkeys(self.rates, np.inf)
         short = (short_own + to_short * s_own) / stay
         s = s_own + to_s * short
         return {"s": s, "p_short": short, "p_long": rounding["p_long"] + (s + looked_up) / self.leaks["p_long"]}

@@ -19,6 +19,7 @@ from rmaat.heads import RMAATForSequencePairClassification
 from rmaat_lava.inputs import active_rows
 
 if TYPE_CHECKING:
+    from rmaat.heads import RMAATForSequenceClassification
     from rmaat_lava.calibration import Classifier
 
 
@@ -81,22 +82,40 @@ def logits(
     weight : callable
         Applied to every weight matrix, by its name.
     """
-    head: Any = classifier.classifier
     if isinstance(classifier, RMAATForSequencePairClassification):
+        head: Any = classifier.classifier
         compared = compared_weight(classifier)
         traces = _normalised(classifier, inputs.flatten(0, 1), lengths.flatten(), place, weight)
         a, b = traces[:, : compared.shape[1] // 4].unflatten(0, (-1, 2)).unbind(1)
         features = place("features", torch.cat([a, b, a * b, a - b], dim=-1))
         hidden = F.relu(place("hidden", F.linear(features, weight("hidden", compared), head[0].bias)))
         return _dense(head[2], hidden, "classifier", place, weight)
-    features = _normalised(classifier, inputs, lengths, place, weight)
-    return _dense(head, place("features", features), "classifier", place, weight)
+    told, bias = told_weight(classifier)
+    traces = _normalised(classifier, inputs, lengths, place, weight)
+    features = place("features", traces[:, : told.shape[1]])
+    return place("classifier", F.linear(features, weight("classifier", told), bias))
 
 
 def _normalised(classifier: Classifier, inputs: Tensor, lengths: Tensor, place: Place, weight: Place) -> Tensor:
     """The trace, normalised as in evaluation whatever the mode, (batch, 2 dim)."""
     pool, norm = _trace(classifier.model, inputs, lengths, place, weight), classifier.trace_norm
     return pool if norm is None else norm.evaluated(pool, lengths)
+
+
+def told_weight(classifier: RMAATForSequenceClassification) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the layer that tells the labels by a normalised trace, (labels, 2 dim) and (labels,).
+
+    Without memory both halves of a trace, and so their means at any length, are the same: (labels, dim), the second
+    half's weights brought to the statistics of the first and added.
+    """
+    weight, bias, norm = classifier.classifier.weight, classifier.classifier.bias, classifier.trace_norm
+    if classifier.config.memory_tokens:
+        return weight, bias
+    first, second = weight.chunk(2, dim=1)
+    if norm is None:
+        return first + second, bias
+    (mean, other), (sd, other_sd) = norm.running_mean.chunk(2), (norm.running_var + norm.eps).sqrt().chunk(2)
+    return first + second * (sd / other_sd), bias + second @ ((mean - other) / other_sd)
 
 
 def compared_weight(classifier: RMAATForSequencePairClassification) -> Tensor:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rmaat import RMAATConfig, RMAATForSequenceClassification, recur
+from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATModel, recur
+from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.peak_memory import training_step_peak
 
 TOLERANCE = 1e-10  # largest relative difference in float64: the order of the sums differs, nothing else
@@ -144,6 +146,49 @@ def test_nothing_is_kept_without_gradients() -> None:
     model = RMAATForSequenceClassification(RMAATConfig(**SMALL))
     with torch.no_grad():
         assert not model(torch.randint(1, 16, (2, 30))).logits.requires_grad
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_kept_memory_keeps_nothing_else_alive(causal: bool) -> None:
+    """A view of a segment's output would keep the whole of it: B (M + N) d in place of the B M d of the equation."""
+    model = RMAATModel(RMAATConfig(**SMALL, causal=causal))
+    start = model.memory.initial.expand(2, -1, -1)
+    memory, _ = model.step(start, torch.ones(2), torch.randint(1, 16, (2, 7)), None, *model.tables())
+    assert memory.untyped_storage().nbytes() == 4 * 2 * 3 * 16
+
+
+@pytest.mark.parametrize("backprop", ["amrb", "bptt"])
+def test_a_head_is_trained_on_a_frozen_body(backprop: str) -> None:
+    torch.manual_seed(0)
+    model = RMAATForCausalLM(RMAATConfig(**SMALL | {"dropout": 0.0}, causal=True, backprop=backprop)).double()
+    model.model.requires_grad_(False)
+    inputs = torch.randint(1, 16, (2, 20))
+    model(inputs, labels=inputs).loss.backward()
+    with torch.no_grad():
+        features = torch.cat(model.model(inputs).outputs, dim=1)[:, :-1].flatten(0, 1)
+    errors = model.head(features).softmax(-1) - nn.functional.one_hot(inputs[:, 1:].flatten(), 16)
+    torch.testing.assert_close(model.head.weight.grad, errors.mT @ features / len(features))
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """Under AMRB replayed segments would count as constants."""
+    memory = torch.ones(3, requires_grad=True)
+    end, _ = recur(lambda memory, x: (memory**2 * x, memory), memory, [(torch.tensor(2.0),)] * 3, every_k=1)
+    (first,) = torch.autograd.grad(end.sum(), memory, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_a_copy_of_a_compiled_model_has_its_own_weights() -> None:
+    torch.manual_seed(0)
+    model = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"dropout": 0.0}))
+    model.model.compile_step(backend="eager")
+    inputs, copy = torch.randint(1, 16, (2, 20)), deepcopy(model)
+    before = copy(inputs).logits
+    assert torch.equal(before, model(inputs).logits)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)
+    assert torch.equal(copy(inputs).logits, before) and not torch.equal(model(inputs).logits, before)
 
 
 def test_peak_memory_relative_to_bptt_falls_with_the_number_of_segments() -> None:

@@ -219,6 +219,15 @@ def test_labels_of_another_shape_are_refused() -> None:
         language_model()(torch.ones(2, 5, dtype=torch.long), None, torch.ones(2, 4, dtype=torch.long))
 
 
+@pytest.mark.parametrize(
+    ("label", "said"), [(-1, "got -1, expected ids below 16, or -100"), (16, "got 16,"), (2.5, "got 'torch.float32'")]
+)
+def test_labels_that_are_no_ids_are_refused(label: float, said: str) -> None:
+    labels = torch.tensor([[3, 4, label]])
+    with pytest.raises(InputError, match=f"labels: {said}"):
+        language_model()(torch.ones(1, 3, dtype=torch.long), None, labels)
+
+
 def test_a_saved_model_with_a_stem_comes_back(tmp_path: Path) -> None:
     model, tokens = language_model(stem_layers=2).float(), torch.randint(1, 16, (2, 20))
     model.save_pretrained(tmp_path)

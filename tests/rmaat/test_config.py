@@ -9,7 +9,7 @@ from rmaat import RMAATConfig
 
 
 def test_json_round_trip() -> None:
-    config = RMAATConfig(dim=32, heads=8, alpha=0.3, presynaptic="fitted").with_bio()
+    config = RMAATConfig(dim=32, heads=8, alpha=0.3).with_bio()
     assert RMAATConfig(**json.loads(config.model_dump_json())) == config
     assert config.bio["presynaptic"]["parameters"]["alpha"]["value"] > 0
 
@@ -55,3 +55,10 @@ def test_what_is_allowed_is_said(fields: dict[str, object], said: str) -> None:
     with pytest.raises(InputError) as caught:
         RMAATConfig(**fields)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("presynaptic", ["fitted", "linear", "off"])
+@pytest.mark.parametrize(("field", "value"), [("alpha", 0.9), ("learn_alpha", True)])
+def test_an_exponent_that_has_no_effect_is_refused(presynaptic: str, field: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^{field}: got {value}, expected .*presynaptic is 'power'"):
+        RMAATConfig(presynaptic=presynaptic, **{field: value})

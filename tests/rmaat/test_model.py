@@ -283,6 +283,23 @@ def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         model(input_kind="features", input_dim=3)(torch.ones(shape, dtype=torch.double))
 
 
+def test_features_of_numpys_type_are_read() -> None:
+    torch.manual_seed(0)
+    features = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"input_kind": "features", "input_dim": 3}))
+    inputs = torch.randn(2, 9, 3)
+    assert torch.equal(features(inputs.double()).logits, features(inputs).logits)
+
+
+def test_one_pair_is_not_normalised_against_itself() -> None:
+    """In training its two traces would be each other's negative, whatever they are."""
+    torch.manual_seed(0)
+    pairs = RMAATForSequencePairClassification(RMAATConfig(**SMALL | {"trace_norm": True, "dropout": 0.0}))
+    inputs = torch.randint(1, 16, (1, 2, 29))
+    assert torch.equal(pairs.train()(inputs).logits, pairs.eval()(inputs).logits)
+    two = inputs.repeat(2, 1, 1)
+    assert not torch.allclose(pairs.train()(two).logits, pairs.eval()(two).logits)
+
+
 @pytest.mark.parametrize("outside", [-1, 16, 2**40])
 def test_ids_outside_the_vocabulary_are_refused(outside: int) -> None:
     ids = INPUTS.clone()

@@ -109,10 +109,11 @@ def test_replayed_gradients_are_those_of_bptt() -> None:
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-10 * gradients[1].abs().max())
 
 
-def test_levels_are_ordered_and_from_minus_one_to_one() -> None:
-    embedding = model(input_kind="levels").model.embedding
-    found = embedding(torch.arange(1, 16)[None])[0]
-    expected = torch.linspace(-1, 1, 15, dtype=torch.float64)[:, None] * embedding.linear.weight.T
+@pytest.mark.parametrize("levels", [2, 3, 15])
+def test_levels_are_ordered_and_from_minus_one_to_one(levels: int) -> None:
+    embedding = model(input_kind="levels", vocab_size=levels + 1).model.embedding
+    found = embedding(torch.arange(1, levels + 1)[None])[0]
+    expected = torch.linspace(-1, 1, levels, dtype=torch.float64)[:, None] * embedding.linear.weight.T
     torch.testing.assert_close(found, expected + embedding.linear.bias, rtol=0, atol=1e-12)
 
 

@@ -174,6 +174,16 @@ def test_unsupported_model_is_refused_with_the_reason(calibration, changes, name
 def test_head_of_another_kind_is_refused_by_name(calibration):
     with pytest.raises(InputError, match=r"'RMAATForMaskedLM', expected an RMAATForSequenceClassification or an RMAAT"):
         quantize(RMAATForMaskedLM(small_config()), calibration)
+    with pytest.raises(InputError, match="'Linear', expected an RMAATForSequenceClassification"):
+        quantize(torch.nn.Linear(2, 2), calibration)
+
+
+def test_features_of_numpys_type_give_the_same_program():
+    model = random_model(0, input_kind="features", input_dim=3)
+    inputs, lengths = torch.randn(4, 40, 3), torch.full((4,), 40)
+    programs = [flatten(quantize(model, Calibration(x, lengths)).program) for x in (inputs, inputs.double())]
+    for name, array in programs[0].items():
+        np.testing.assert_array_equal(array, programs[1][name], err_msg=name)
 
 
 def test_a_pair_whose_traces_are_lost_beside_their_product_is_refused():
@@ -241,9 +251,10 @@ def test_weights_of_any_size_are_deployed_or_refused_in_one_line(place, factor, 
         ({"inputs": torch.ones(4, 8)}, "token ids of shape"),
         ({"inputs": torch.ones(4, 8, 3)}, "token ids of shape"),
         ({"inputs": torch.ones(0, 8).long(), "lengths": torch.ones(0).long()}, "none of them 0"),
-        ({"lengths": torch.tensor([8, 8])}, "4 values from 1 to 8"),
-        ({"lengths": torch.tensor([0, 8, 8, 8])}, "4 values from 1 to 8"),
-        ({"lengths": torch.tensor([9, 8, 8, 8])}, "4 values from 1 to 8"),
+        ({"lengths": torch.tensor([8, 8])}, "4 whole numbers from 1 to 8"),
+        ({"lengths": torch.full((4,), 8.0)}, "4 whole numbers from 1 to 8"),
+        ({"lengths": torch.tensor([0, 8, 8, 8])}, "4 whole numbers from 1 to 8"),
+        ({"lengths": torch.tensor([9, 8, 8, 8])}, "4 whole numbers from 1 to 8"),
     ],
 )
 def test_calibration_data_that_the_model_cannot_read_are_refused(trained, changes, named):
@@ -257,8 +268,8 @@ def test_calibration_data_that_the_model_cannot_read_are_refused(trained, change
     [
         ({"inputs": torch.ones(4, 8).long(), "lengths": torch.full((4,), 8)}, r"shape \(batch, 2, length\)"),
         ({"inputs": torch.ones(4, 3, 8).long()}, r"shape \(batch, 2, length\)"),
-        ({"lengths": torch.full((4,), 8)}, "4 x 2 values from 1 to 8"),
-        ({"lengths": torch.tensor([[9, 8], [8, 8], [8, 8], [8, 8]])}, "4 x 2 values from 1 to 8"),
+        ({"lengths": torch.full((4,), 8)}, "4 x 2 whole numbers from 1 to 8"),
+        ({"lengths": torch.tensor([[9, 8], [8, 8], [8, 8], [8, 8]])}, "4 x 2 whole numbers from 1 to 8"),
     ],
 )
 def test_calibration_data_that_are_no_pairs_are_refused(changes, named):

@@ -87,6 +87,14 @@ def test_fixed_point_is_within_its_stated_bound(recording, parameters, where):
         assert error <= bound[name] < 0.02 * exact[name].max(), (name, error, bound[name])
 
 
+@pytest.mark.parametrize("changes", [{"drive": 0.7}, {"coupling": 0.28}, {"leak_p_short": 0.52}], ids=str)
+def test_a_loop_near_latching_has_no_finite_bound(changes):
+    """It settles (`latching_margin` above 0), but not by the sums over rows that the bound is made of."""
+    near = MacroParameters(**changes)
+    assert near.latching_margin > 0
+    assert set(Unit(near, DT).error_bound().values()) == {np.inf}
+
+
 @pytest.mark.parametrize("where", ["numpy", pytest.param("lava", marks=NEEDS_LAVA)])
 def test_states_that_leave_24_bits_are_cut_and_counted(parameters, where):
     """Drives far beyond θθ <= 1 cut s, and no other state."""

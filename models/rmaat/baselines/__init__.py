@@ -5,7 +5,7 @@ from typing import Any
 from astro_sim.errors import InputError
 from rmaat.config import RMAATConfig
 
-PLAIN = {"astrocytic": False, "presynaptic": "linear", "learn_alpha": False, "retention": "off"}
+PLAIN = {"astrocytic": False, "presynaptic": "linear", "alpha": None, "learn_alpha": False, "retention": "off"}
 WHOLE = {"memory_tokens": 0, "backprop": "bptt"}  # one segment holds the whole sequence
 
 BASELINES: dict[str, dict[str, Any]] = {
