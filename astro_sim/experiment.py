@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from astro_sim import protocols
+from astro_sim.brian_backend import BACKENDS
 from astro_sim.errors import InputError
 from astro_sim.macro import DEFAULT_DT, DEFAULT_RECORD_DT, check_run, default_protocol, simulate_macro
 from astro_sim.macro_parameters import MacroParameters
@@ -116,6 +117,8 @@ class Experiment:
         preset = presets(self.model)
         model, settings = override(preset[self.preset or next(iter(preset))], settings)
         _refuse(settings)
+        if self.backend not in (known := BACKENDS + ("scipy",) * (self.model == "tripartite")):
+            raise InputError("backend", self.backend, f"one of {', '.join(known)}")
         usual = inspect.signature(simulate).parameters
         duration, dt, record_dt = (run.get(name, usual[name].default) for name in ("duration", "dt", "record_dt"))
         model.check_step(dt)
@@ -152,8 +155,8 @@ def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tu
         raise InputError("protocol", kind, f"one of {', '.join(defaults)}")
     make = getattr(protocols, kind)
     given, left = arguments(make, left)
-    if "times_s" in given:
-        given["times_s"] = _rows(given["times_s"])
+    for table in {"times_s", "values"} & given.keys():
+        given[table] = _rows(given[table])
     known = inspect.signature(make).parameters
     given = defaults[kind] | given | ({"seed": seed} if "seed" in known else {})
     for name, parameter in known.items():
@@ -162,9 +165,9 @@ def _macro_protocol(n_inputs: int, settings: Mapping[str, str], seed: int) -> tu
     return make(**given), left
 
 
-def _rows(times: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The times of each neuron or synapse; a single row of numbers is that of one."""
-    return times if isinstance(times[0], tuple) else (times,)
+def _rows(table: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The rows of a table: times of each neuron or synapse, inputs of each interval; a single row is that of one."""
+    return table if isinstance(table[0], tuple) else (table,)
 
 
 def _refuse(settings: Mapping[str, str]) -> None:

@@ -29,6 +29,7 @@ class GliotransmissionParameters(Constants):
 
 
 RELEASE_THRESHOLD = "C > C_Theta"
+NOT_ABOVE = "C <= C_Theta"  # of `not_refractory` at the start: C that begins above C_Theta has not risen through it
 
 RELEASE_EVENT = """
 G_A += rho_e*G_T*U_A*x_A

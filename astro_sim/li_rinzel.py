@@ -104,6 +104,8 @@ def simulate_li_rinzel(
     check_times(duration, dt, record_dt)
     rest = np.atleast_1d(np.full(max(1, len(spike_times)), model.ip3) if ip3 is None else np.asarray(ip3, dtype=float))
     trains = given_trains(spike_times or [[]] * len(rest), duration, dt)
+    if trains.size != len(rest):
+        raise InputError("ip3", f"{len(rest)} values", f"{trains.size}, one for each of spike_times")
     namespace = model.astrocyte.namespace() | model.relaxation.namespace()
     micromolar = SI["umol/l"] * b2.mmolar
     template = micro_template(

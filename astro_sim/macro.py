@@ -50,10 +50,10 @@ def simulate_macro(
     protocol : Protocol, optional
         Input, one column a neuron. Default: `default_protocol`.
     dt : float
-        Integration step [s], above 0, at most twice the shortest τ/leak, a divisor of the duration
-        (``"scipy"`` chooses its own).
+        Integration step [s], above 0, at most twice the shortest τ/leak, a divisor of the duration; ``"scipy"``
+        chooses its own and does not read it.
     record_dt : float
-        Interval of the recording [s], a multiple of `dt`.
+        Interval of the recording [s], a multiple of `dt`, but for ``"scipy"``.
     backend : str
         ``"brian2"`` (Brian2 equations, fourth-order steps, NumPy), ``"brian2-standalone"`` (the same as a
         compiled program, for small networks and long runs), ``"scipy"`` (the same model, adaptive steps).
@@ -85,7 +85,7 @@ def simulate_macro(
     check_run(parameters, protocol, dt, record_dt, backend)
     initial = initial or MacroState.rest(parameters)
     _check_state(initial, parameters)
-    provenance = {"seed": seed, "dt_s": dt, "backend": backend}
+    provenance = {"seed": seed, "backend": backend} | ({} if backend == "scipy" else {"dt_s": dt})
     path = Path(out) if out is not None else None
     with recorder(template(parameters, protocol, provenance), path) as rows:
         if backend == "brian2":
@@ -122,13 +122,15 @@ def check_run(
         raise InputError("protocol", f"{protocol.n_neurons} inputs", f"{parameters.n_inputs}, one a neuron")
     fastest = max(parameters.rates, key=lambda name: parameters.rates[name])
     longest = LONGEST_STEP / parameters.rates[fastest]
+    if not (math.isfinite(record_dt) and 0 < record_dt <= protocol.duration):
+        raise InputError("record_dt", record_dt, f"above 0 and at most the protocol's {protocol.duration:g} s")
+    if backend == "scipy":
+        return
     if not 0 < dt <= longest:
         limit = f"{LONGEST_STEP:g} time constants of the fastest variable, {fastest}"
         raise InputError("dt", dt, f"a step > 0 and <= {longest:g} s, {limit}")
     steps, every = protocol.duration / dt, record_dt / dt
     if abs(steps - round(steps)) > 1e-6:
         raise InputError("dt", dt, f"a divisor of the protocol's {protocol.duration:g} s")
-    if not (math.isfinite(every) and every > 0.5) or abs(every - round(every)) > 1e-6:
+    if every < 0.5 or abs(every - round(every)) > 1e-6:
         raise InputError("record_dt", record_dt, f"a multiple of dt = {dt:g} s")
-    if record_dt > protocol.duration:
-        raise InputError("record_dt", record_dt, f"at most the protocol's {protocol.duration:g} s")

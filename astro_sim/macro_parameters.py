@@ -163,6 +163,11 @@ class MacroParameters:
         post, pre = ((math.isqrt(n),) * 2 if self.layout == "sheet" else (n,) for n in self.shape)
         return DistanceCoupling(post, pre, self.coupling, self.coupling_length, self.coupling_kernel, self.border)
 
+    @property
+    def rests_at_zero(self) -> bool:
+        """Whether ψ and κ are 0 at 0, so that there is a state of rest at 0."""
+        return not any(FUNCTIONS[name].value(np.zeros(1))[0] for name in (self.psi, self.kappa))
+
     @cached_property
     def latching_margin(self) -> float:
         """β(γˢ − ρ(T)ψ′(0)) − drive·κ′(0)·ψ′(0); below 0 the state of rest is unstable.
@@ -170,10 +175,9 @@ class MacroParameters:
         From the linearised s and p_short lines at rest. Infinite where ψ or κ is not 0 at 0, as there is
         no state of rest at 0 then.
         """
-        zero = np.zeros(1)
-        psi, kappa = FUNCTIONS[self.psi], FUNCTIONS[self.kappa]
-        if psi.value(zero)[0] or kappa.value(zero)[0]:
+        if not self.rests_at_zero:
             return math.inf
+        zero, psi, kappa = np.zeros(1), FUNCTIONS[self.psi], FUNCTIONS[self.kappa]
         slope = float(psi.slope(zero)[0])
         stiffness = self.leak_p_short - self.transport.spectral_radius * slope
         return self.leak_s * stiffness - self.drive * float(kappa.slope(zero)[0]) * slope

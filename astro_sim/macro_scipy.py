@@ -26,7 +26,7 @@ def run_scipy(
     small = y.size <= LSODA_STATES
     method: type[OdeSolver] = LSODA if small else DOP853
     rtol, atol = (RTOL, ATOL) if small else (LARGE_RTOL, LARGE_ATOL)
-    n_rows, done = int(protocol.duration / record_dt * (1 + 1e-12)), 0
+    n_rows, done, reached_s = int(protocol.duration / record_dt * (1 + 1e-12)), 0, 0.0
     try:
         rows.add(0.0, vars(initial))
         for start, end, b in protocol.pieces():
@@ -34,7 +34,7 @@ def run_scipy(
             while solver.status == "running":
                 with np.errstate(over="ignore", invalid="ignore"):
                     message = solver.step()
-                state = MacroState.unpack(solver.y, parameters.shape)
+                state, reached_s = MacroState.unpack(solver.y, parameters.shape), solver.t
                 if reason := divergence(solver.t, state):
                     return reason
                 if message:
@@ -47,5 +47,5 @@ def run_scipy(
                     done = reached
             y = solver.y
     except KeyboardInterrupt:
-        return "interrupted"
+        return f"interrupted at {reached_s:.6g} s"
     return None

@@ -17,7 +17,7 @@ import xarray as xr
 from astro_sim.astrocyte import RECEPTOR_STEP, cell_equations
 from astro_sim.brian_backend import SCHEDULE, Rows, brian_target, run
 from astro_sim.gap_junctions import JUNCTION_EQUATIONS
-from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, RELEASE_EVENT, RELEASE_THRESHOLD
+from astro_sim.gliotransmission import GLIOTRANSMISSION_EQUATIONS, NOT_ABOVE, RELEASE_EVENT, RELEASE_THRESHOLD
 from astro_sim.layout import Layout
 from astro_sim.micro_recording import CALCIUM, IP3, SI, Variable, check_times, micro_template
 from astro_sim.network_activity import RELEASES, SPIKES, Activity, activity_template
@@ -148,6 +148,7 @@ def simulate_network(
         )
         astrocytes.C = astrocytes.I = 0.01 * SI["umol/l"] * b2.mmolar
         astrocytes.h, astrocytes.x_A = 0.9, 1
+        astrocytes.not_refractory = NOT_ABOVE
         astrocytes.n_synapses = layout.n_synapses
         astrocytes.run_regularly(RECEPTOR_STEP, clock=slow, when="resets", order=1)
         neurons.Gamma_S_astrocyte = b2.linked_var(astrocytes, "Gamma_S", index=layout.astrocyte)

@@ -142,6 +142,8 @@ def _value(name: str, text: str, kind: Any, default: Any, unit: str | None = Non
     if ";" in text:
         return tuple(_numbers(name, row, unit) if row.strip() else () for row in text.split(";"))
     numbers = _numbers(name, text, unit)
+    if "tuple[tuple" in str(kind):  # a table of one row
+        return (numbers,)
     if "tuple[int" not in str(kind):
         return numbers
     if not all(number.is_integer() for number in numbers):

@@ -11,6 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from astro_sim.errors import InputError
+
+COMPILERS = ("g++", "c++", "clang++")
 BUILDS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmaat" / "brian2-standalone"
 
 
@@ -20,9 +23,17 @@ def program(*structure: Any) -> Iterator[None]:
 
     Programs of one `structure` share a folder, where only what has changed is compiled. A folder that another
     process uses is passed over for the next one.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to compile with.
     """
     import brian2 as b2
 
+    for tool, names in (("C++ compiler", COMPILERS), ("make", ("make",))):
+        if not any(map(shutil.which, names)):
+            raise InputError("backend", "brian2-standalone", f"brian2: no {tool} here ({', '.join(names)})")
     lock, folder = _free_folder(sha256(repr(structure).encode()).hexdigest()[:16])
     with lock:
         b2.set_device("cpp_standalone", directory=str(folder), build_on_run=True)

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -122,7 +122,8 @@ class Sweep:
         Raises
         ------
         InputError
-            If a setting of a point cannot be used, or there is no scheduler; nothing is simulated then.
+            If a setting of a point cannot be used, or there is no scheduler. What `Experiment.prepare` can tell is
+            told before anything is simulated, the rest (spike trains, trials) by the first point that fails.
         """
         from distributed import LocalCluster, as_completed
 
@@ -137,14 +138,18 @@ class Sweep:
         missing = {path: point for path, point in zip(paths, self.points, strict=True) if not path.exists()}
         progress(len(paths) - len(missing), len(paths))
         if missing:
-            cluster = scheduler or LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                dashboard_address=None,
-                preload="brian2",  # which can be imported in the main thread only
-                silence_logs="ERROR",
+            local = (
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    preload="brian2",  # which can be imported in the main thread only
+                    silence_logs="ERROR",
+                )
+                if scheduler is None
+                else nullcontext(scheduler)
             )
-            with _connected(cluster) as client:
+            with local as cluster, _connected(cluster) as client:
                 futures = {
                     client.submit(Experiment.run, self.experiment(point), pure=False): path
                     for path, point in missing.items()
@@ -152,8 +157,6 @@ class Sweep:
                 for future in as_completed(futures):
                     save_recording(future.result(), futures[future], level=0)
                     progress(sum(path.exists() for path in paths), len(paths))
-            if not isinstance(cluster, str):
-                cluster.close()
         path = save_recording(self._together(paths), out)
         for part in paths:
             part.unlink(missing_ok=True)  # one point twice has one part
@@ -163,7 +166,10 @@ class Sweep:
 
     def _together(self, paths: list[Path]) -> xr.Dataset:
         runs = [xr.load_dataset(path, engine="h5netcdf", decode_times=False) for path in paths]
-        together = xr.concat(runs, "point", data_vars="all", join="outer", combine_attrs="drop_conflicts")
+        events = sorted({str(dim) for run in runs for dim in run.dims if dim not in run.coords})
+        numbered = [run.assign_coords({dim: np.arange(run.sizes[dim]) for dim in events}) for run in runs]
+        together = xr.concat(numbered, "point", data_vars="all", join="outer", combine_attrs="drop_conflicts")
+        together = together.drop_vars(events)  # of which runs have different numbers: NaN behind the last of each
         names = {name: f"initial_{name}" if name in together.data_vars else name for name in self.points[0]}
         for name, coordinate in names.items():
             together[coordinate] = _column(name, [point[name] for point in self.points], self.base.unit(name))

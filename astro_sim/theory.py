@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from astro_sim.coupling import Coupling, DistanceCoupling
 from astro_sim.errors import InputError
+from astro_sim.functions import FUNCTIONS
 from astro_sim.macro_parameters import MacroParameters
 
 Array = NDArray[np.float64]
@@ -24,43 +25,50 @@ def increment_ratio(parameters: MacroParameters, cycle_s: float) -> float:
 def predictions(parameters: MacroParameters, cycle_s: float | None) -> list[str]:
     """What a user should expect of a run, one line each: the reach of p_short, and the build-up of p_long.
 
+    The reach is that of a small steady drive, from the lines of s and p_short linearised at rest,
+
+        β s = ψ′ p,  γˢ p = ψ′ T p + drive κ′ s + δ,  so that  (γˢ − drive κ′ ψ′ / β − ψ′ T) p = δ.
+
     Parameters
     ----------
     cycle_s : float, optional
         Length of an STP cycle, seconds, where the protocol has one.
     """
     lines, transport = [], parameters.transport
-    if isinstance(transport, DistanceCoupling) and parameters.layout == "line":
-        lines.append(_reach(transport, parameters.leak_p_short))
+    if isinstance(transport, DistanceCoupling) and parameters.layout == "line" and parameters.rests_at_zero:
+        slope = float(FUNCTIONS[parameters.psi].slope(np.zeros(1))[0])
+        returned = parameters.drive * float(FUNCTIONS[parameters.kappa].slope(np.zeros(1))[0]) * slope
+        lines.append(_reach(transport, slope, parameters.leak_p_short - returned / parameters.leak_s))
     if cycle_s is not None:
         ratio = increment_ratio(parameters, cycle_s)
         lines.append(f"each repeated cycle adds {ratio:.4g} times the p_long of the one before")
     return lines
 
 
-def _reach(transport: DistanceCoupling, leak: float) -> str:
+def _reach(transport: DistanceCoupling, slope: float, leak: float) -> str:
     """How far p_short goes along a presynaptic line that is long enough to tell, where it settles on one."""
-    far = min(128, max(8, math.ceil(6 * transport.length)))
-    line = DistanceCoupling(transport.post, (2 * far + 1,), transport.strength, transport.length, transport.kernel)
+    far, strength = min(128, max(8, math.ceil(6 * transport.length))), slope * transport.strength
+    line = DistanceCoupling(transport.post, (2 * far + 1,), strength, transport.length, transport.kernel)
     if line.spectral_radius >= leak:
-        return "p_short does not settle along a long line: T passes on more than leaks away"
+        return "p_short does not settle along a long line: more is passed on, by T and by s, than leaks away"
     response = _along_the_line(line, leak)
     reached = _reached(response)
     if reached < 2:
         return f"a grid step away, p_short is {response[1] / response[0]:.2g} of what it is where it is driven"
-    length = _decay_length(response, max(1, min(far // 4, reached - 1)), reached)
+    last = min(reached, far // 2)  # behind it the end of the line is felt
+    length = _decay_length(response, max(1, min(far // 4, last - 1)), last)
     return f"p_short falls by e in {length:.3g} grid steps along a long line, where T's own length is {line.length:g}"
 
 
 def point_response(transport: Coupling, leak: float, source: tuple[int, int]) -> Array:
-    """Steady p_short to a small steady drive of one process: (γˢ − T) p = δ, shape (n_post, n_pre).
+    """Steady response of a line to a steady drive of one process: (leak − T) p = δ, shape (n_post, n_pre).
 
     Parameters
     ----------
     transport : Coupling
         A symmetric T with spectral radius below `leak`.
     leak : float
-        γˢ, above ρ(T).
+        Above ρ(T); of p_short γˢ, less what comes back to it by way of s (`predictions`).
     source : tuple of int
         The driven process.
 

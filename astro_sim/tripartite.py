@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from astro_sim.astrocyte import AstrocyteParameters, integrator
 from astro_sim.brian_backend import BACKENDS, SCHEDULE, Rows, brian_target, run
 from astro_sim.errors import InputError
-from astro_sim.gliotransmission import RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
+from astro_sim.gliotransmission import NOT_ABOVE, RELEASE_EVENT, RELEASE_THRESHOLD, GliotransmissionParameters
 from astro_sim.micro_recording import CALCIUM, GATE, IP3, SI, Variable, check_times, micro_template
 from astro_sim.recorder import Recorder, recorder, recording_of
 from astro_sim.spike_trains import SpikeTrains, check_trials, given_trains, poisson_trains, regular_trains
@@ -152,6 +152,7 @@ def tripartite_objects(
     )
     cells.C, cells.I = (value * SI["umol/l"] * b2.mmolar for value in (model.calcium, model.ip3))
     cells.h, cells.x_A = model.h, 1
+    cells.not_refractory = NOT_ABOVE
     source = b2.SpikeGeneratorGroup(trains.size, trains.synapse, trains.time * b2.second, clock=clock, name="trains")
     synapses = b2.Synapses(
         source,

@@ -13,6 +13,8 @@ from scipy.integrate import simpson
 from astro_sim.errors import InputError
 from astro_sim.functions import FUNCTIONS
 
+ROUNDING = 1e-6  # of a cycle: times this near to each other are the same
+
 
 @dataclass(frozen=True)
 class Cycles:
@@ -24,8 +26,9 @@ class Cycles:
 
     @property
     def last(self) -> slice:
-        """The last cycle, as a slice of time."""
-        return slice((self.count - 1) * self.seconds, self.count * self.seconds)
+        """The last cycle, as a slice of time, with its two ends."""
+        rounding = ROUNDING * self.seconds
+        return slice((self.count - 1) * self.seconds - rounding, self.count * self.seconds + rounding)
 
 
 def attribute(recording: xr.Dataset, name: str) -> dict[str, Any]:
@@ -44,7 +47,8 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
     Raises
     ------
     InputError
-        If there are none, or the recording ends before the last of them: the cycle is named.
+        If there are none, or the recording ends before the last of them: the cycle is named; or if it has no row where
+        a cycle of the protocol, or the input of the last one, ends: p_long and s have a kink there.
     """
     times = recording["time"].values
     if cycle_s is not None:
@@ -67,6 +71,11 @@ def cycles(recording: xr.Dataset, cycle_s: float | None = None) -> Cycles:
             f"an end at {times[-1]:g} s",
             f"{found.count * found.seconds:g} s: the recording is truncated",
         )
+    kinks = [*(found.seconds * np.arange(found.count + 1)), (found.count - 1) * found.seconds + found.on]
+    for kink in kinks:
+        if abs(times - kink).min() > ROUNDING * found.seconds:
+            interval, ends = float(np.diff(times).max()), f"cycle_s = {found.seconds:g} s and on_s = {found.on:g} s"
+            raise InputError("recording: record_dt", f"{interval:g} s", f"a divisor of {ends}, where the input jumps")
     return found
 
 
@@ -92,8 +101,9 @@ def at_times(data: xr.DataArray, times: np.ndarray) -> np.ndarray:
 def last_cycle_mean(data: xr.DataArray, rhythm: Cycles) -> np.ndarray:
     """Time mean over the last cycle by Simpson's rule, on either side of the kink where the input ends."""
     last = data.sel(time=rhythm.last)
-    kink = float(last["time"][0]) + rhythm.on
-    parts = (last.sel(time=slice(None, kink)), last.sel(time=slice(kink, None)))
+    times = last["time"].values
+    kink = int(abs(times - (times[0] + rhythm.on)).argmin())
+    parts = (last[: kink + 1], last[kink:])
     integral = sum(simpson(part.values, x=part["time"].values, axis=0) for part in parts)
     return integral / float(last["time"][-1] - last["time"][0])
 

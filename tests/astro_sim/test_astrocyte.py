@@ -23,6 +23,7 @@ from astro_sim import (
     simulate_li_rinzel,
     simulate_tripartite,
 )
+from astro_sim.errors import InputError
 from astro_sim.li_rinzel import RelaxationParameters
 from astro_sim.presets import TRIPARTITE
 
@@ -190,3 +191,9 @@ def test_the_order_of_convergence_is_four() -> None:
     errors = [np.abs(calcium(dt, "brian2") - exact).max() for dt in steps]
     assert errors[-1] < 1e-7
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(4, abs=0.2)
+
+
+@pytest.mark.parametrize(("ip3", "trains"), [(0.3, [[0.1], [0.2]]), ([0.2, 0.3], [[0.1]])])
+def test_as_many_rests_as_trains(ip3: object, trains: list[list[float]]) -> None:
+    with pytest.raises(InputError, match=r"^ip3: got '\d values', expected \d, one for each of spike_times"):
+        simulate_li_rinzel(ip3=ip3, spike_times=trains, duration=1.0)

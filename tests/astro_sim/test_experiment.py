@@ -1,5 +1,6 @@
 """`rmaat simulate`: what it writes, and the one line and exit code of what it refuses."""
 
+import json
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from astro_sim.errors import InputError
 from astro_sim.experiment import MACRO_PRESETS, MICRO, MODELS, Experiment
 from astro_sim.recording import load_recording
 from rmaat.cli.app import main
+from rmaat.cli.simulate import parse_settings
 
 
 def run(*words: str) -> int:
@@ -125,6 +127,47 @@ def test_spikes_of_a_tripartite_synapse_are_one_row_or_several():
         run = Experiment("tripartite", None, {"spike_times": text, "duration": "2 s"}).run()
         at = run.n_spikes.sel(time=[0.9, 1.4, 1.9], method="nearest")
         assert at.values.tolist() == expected
+
+
+def test_tables_of_one_row():
+    assert Experiment("macro", None, {"n_neurons": "3", "protocol": "array", "values": "1,0,0"}).run().sizes["time"] > 1
+    memories = {
+        "n_neurons": "3",
+        "coupling_kernel": "memories",
+        "memories": "1,-1,1",
+        "coupling": "0.01",
+        "duration_s": "2",
+    }
+    run = Experiment("macro", None, memories | {"protocol": "ramp"}).run()
+    assert json.loads(run.attrs["parameters"])["memories"] == [[1.0, -1.0, 1.0]]
+
+
+def test_a_backend_that_a_model_does_not_have_is_refused_before_the_run():
+    with pytest.raises(InputError, match=r"^backend: got 'scipy', expected one of brian2, brian2-standalone$"):
+        Experiment("ring", backend="scipy").prepare()
+
+
+def test_scipy_takes_steps_of_its_own():
+    """So the step that Brian2 could not take is no reason to refuse the run, nor a fact about it."""
+    settings = {"tau_n": "5ms", "n_cycles": "1", "cycle_s": "2", "on_s": "1", "record_dt": "0.3"}
+    run = Experiment("macro", None, settings, "scipy").run()
+    assert "dt_s" not in run.attrs and np.allclose(run.time, np.arange(7) * 0.3)
+    with pytest.raises(InputError, match=r"^dt: "):
+        Experiment("macro", None, settings).run()
+
+
+def test_a_name_is_set_once(tmp_path, capsys):
+    assert run("--set", "tau_p_long=100s", "--set", "tau_p_long=300s", "--out", str(tmp_path / "a.nc")) == 2
+    assert "--set: got 'tau_p_long=300s', expected each name once" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"^--over: got 'gain=2', expected each name once; gain is 1 before"):
+        parse_settings(["gain=1", "gain=2"], "--over")
+
+
+def test_pictures_of_runs_whose_names_have_a_point(tmp_path):
+    short = ("--set", "n_cycles=1", "--set", "cycle_s=2", "--set", "on_s=1", "--plot")
+    for name in ("tau0.5", "tau0.6"):
+        assert run(*short, "--out", str(tmp_path / name)) == 0
+    assert {path.name for path in tmp_path.glob("*.png")} == {"tau0.5.png", "tau0.6.png"}
 
 
 @pytest.mark.parametrize(("protocol", "field"), [("spike_times", "--set times_s"), ("array", "--set values")])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from astro_sim import load_recording
+from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
 
 RUNS = {
@@ -49,3 +50,9 @@ def test_the_program_takes_the_same_steps_and_is_built_once(model, tmp_path):
         assert ours[name].shape == compiled[name].shape, name
         error = np.abs(ours[name] - compiled[name]).values
         assert error.max(initial=0) <= 1e-9 * np.abs(ours[name]).values.max(initial=1), name
+
+
+def test_without_a_compiler_the_backend_is_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"^backend: got 'brian2-standalone', expected brian2: no C\+\+ compiler here"):
+        Experiment("ring", None, {"duration": "1s"}, "brian2-standalone").run()

@@ -17,6 +17,7 @@ from distributed import LocalCluster
 
 from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
+from astro_sim.recording import save_recording
 from astro_sim.reference import solve_tripartite
 from astro_sim.sweep import Sweep, _key
 from astro_sim.tripartite_model import TripartiteModel
@@ -70,6 +71,21 @@ def test_one_dataset_with_the_parameters_as_coordinates(tmp_path, address):
         alone = sweep.experiment(point).run()
         assert np.array_equal(result.p_long.isel(point=k).values, alone.p_long.values)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_runs_with_different_numbers_of_spikes_are_put_side_by_side(tmp_path):
+    few = {"n_excitatory": "80", "n_inhibitory": "20", "n_astrocytes": "16", "duration": "100 ms"}
+    sweep = Sweep.grid(Experiment("network", None, few), {"I_ex": "150 pA,250 pA"})
+    alone, paths = [sweep.experiment(point).run() for point in sweep.points], [tmp_path / "a.nc", tmp_path / "b.nc"]
+    for path, one in zip(paths, alone, strict=True):
+        save_recording(one, path)
+    assert alone[0].sizes["spike"] != alone[1].sizes["spike"]
+    together = sweep._together(paths)
+    for k, one in enumerate(alone):
+        for name in ("spike_time", "spike_neuron"):
+            row, n = together[name].isel(point=k).values, one.sizes["spike"]
+            assert np.array_equal(row[:n], one[name].values) and np.isnan(row[n:]).all()
+        assert np.array_equal(together.calcium.isel(point=k).values, one.calcium.values)
 
 
 def test_started_again_it_simulates_only_what_is_missing(tmp_path, address):

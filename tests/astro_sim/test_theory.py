@@ -45,6 +45,24 @@ def test_point_response_is_where_the_simulation_settles():
     assert settled / settled[0, 0] == pytest.approx(response / response[0, 0], rel=1e-3)
 
 
+@pytest.mark.parametrize("drive", [0.25, 0.5])
+def test_the_predicted_length_is_that_of_a_simulation(drive):
+    """The presynaptic line behind a weak steady input, far from its ends; the line itself says three digits (1 %).
+
+    One row is driven weakly in the middle, the short-term processes settle, and log p_short falls along the line.
+    """
+    p = MacroParameters(1, n_pre=41, drive=drive, theta="identity", gain=0.0, tau_p_short=0.5)
+    inputs = np.zeros((1, p.n_inputs))
+    inputs[0, [20, 41]] = 0.05
+    settled = simulate_macro(p, array(inputs, 30.0), backend="scipy").p_short.values[-1, 0]
+    falls = -1 / np.polyfit(np.arange(2, 9), np.log(settled[22:29]), 1)[0]
+    assert float(predictions(p, None)[0].split()[5]) == pytest.approx(falls, rel=0.01)
+
+
+def test_no_length_without_a_state_of_rest():
+    assert predictions(MacroParameters(3, psi="sigmoid"), None) == []
+
+
 def test_increment_ratio():
     p = MacroParameters(tau_p_long=120.0)
     assert increment_ratio(p, 45.0) == pytest.approx(np.exp(-0.375), rel=1e-14)
@@ -55,7 +73,7 @@ def test_predictions_say_length_and_increment():
     """One row: the closed form of a line. Three rows, open or as a ring: longer than that, as rows pass on too."""
     lines = predictions(MacroParameters(1, n_pre=17), 45.0)
     assert "where T's own length is 1" in lines[0] and "0.6873 times" in lines[1]
-    closed = 1 / np.arccosh(np.cosh(1) - 0.1 * np.sinh(1))
+    closed = 1 / np.arccosh(np.cosh(1) - 0.1 / 0.75 * np.sinh(1))  # a drive of 0.25 comes back by way of s
     assert float(lines[0].split()[5]) == pytest.approx(closed, rel=0.005)  # three digits are printed
     three = predictions(MacroParameters(3), None)
     assert closed < float(three[0].split()[5]) < 1.3
@@ -68,7 +86,7 @@ def test_predictions_say_length_and_increment():
 @pytest.mark.parametrize("length", [0.12, 0.2, 0.3])
 def test_predictions_of_a_short_transport_are_the_closed_form(length):
     """The response is gone before the eighth step; the length is that of the steps that it takes (0.5 %)."""
-    closed = 1 / np.arccosh(np.cosh(1 / length) - 0.1 * np.sinh(1 / length))
+    closed = 1 / np.arccosh(np.cosh(1 / length) - 0.1 / 0.75 * np.sinh(1 / length))
     line = predictions(MacroParameters(1, n_pre=5, coupling_length=length), None)[0]
     assert float(line.split()[5]) == pytest.approx(closed, rel=0.005)
 
@@ -77,8 +95,8 @@ def test_predictions_of_a_short_transport_are_the_closed_form(length):
     ("coupling", "length", "expected"), [(0.0, 1.0, 0.0), (0.1, 0.05, 0.1 * np.exp(-20)), (0.1, 1e-3, 0.0)]
 )
 def test_predictions_where_nothing_is_passed_on(coupling, length, expected):
-    """(γ − T₀) p(1) = T₀ e^(−1/ℓ) p(0), to the first order: two digits are printed."""
-    line = predictions(MacroParameters(1, n_pre=5, coupling=coupling, coupling_length=length), None)[0]
+    """(γ − T₀) p(1) = T₀ e^(−1/ℓ) p(0), to the first order: two digits are printed. Nothing comes back by way of s."""
+    line = predictions(MacroParameters(1, n_pre=5, drive=0.0, coupling=coupling, coupling_length=length), None)[0]
     assert line.startswith("a grid step away, p_short is ")
     assert float(line.split()[6]) == pytest.approx(expected / (1 - coupling), rel=0.05)
     with pytest.raises(InputError, match=r"^lags: .* up to [01],"):

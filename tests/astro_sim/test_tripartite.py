@@ -21,6 +21,7 @@ from astro_sim import (
     save_recording,
     simulate_tripartite,
 )
+from astro_sim.experiment import Experiment
 from astro_sim.mean_field import poisson_release
 from astro_sim.presets import TRIPARTITE
 
@@ -40,6 +41,14 @@ def test_brian2_agrees_with_scipy() -> None:
         assert float(np.abs(ours[name] - exact[name]).max()) < tolerance, name
     assert np.array_equal(ours.n_spikes, exact.n_spikes)
     assert np.array_equal(ours.n_events, exact.n_events)
+
+
+def test_calcium_that_begins_above_its_threshold_has_not_risen_through_it() -> None:
+    """The first release is that of the next rise, on either backend."""
+    above = {"calcium": "0.8 uM", "spike_times": "0.3", "duration": "0.5"}
+    for backend in ("brian2", "scipy"):
+        run = Experiment("tripartite", None, above, backend).run()
+        assert run.calcium.values[0] > 0.5 and run.n_events.values[-1] == 0
 
 
 def test_the_reference_records_at_the_times_of_brian2() -> None:

@@ -224,6 +224,14 @@ def test_truncated_recording_is_refused_by_cycle(make):
         fit_retention(recording)
 
 
+@pytest.mark.parametrize("record_dt", [0.4, 2.0, 10.0])
+def test_recording_without_the_moments_at_which_the_input_jumps_is_refused(record_dt):
+    """p_long has a kink between its rows: tau would be off by 1.7 of 120, and its error far smaller."""
+    run = simulate_macro(backend="scipy", record_dt=record_dt)
+    with pytest.raises(InputError, match=rf"^recording: record_dt: got '{record_dt:g} s', expected a divisor of cyc"):
+        fit_retention(run)
+
+
 def test_too_few_cycles_are_refused(make):
     with pytest.raises(InputError, match="at least 4"):
         fit_retention(make.build_up(lambda t: 1 - np.exp(-t / 120), n_cycles=3))

@@ -64,7 +64,9 @@ def _packages() -> Iterator[Finding]:
 def _brian2() -> Iterator[Finding]:
     from brian2.devices.device import auto_target
 
-    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    from astro_sim.standalone import COMPILERS
+
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     remedy = "" if compiler else "apt install g++ (macOS: xcode-select --install), for long runs"
     yield Finding("Brian2 code generation", str(auto_target().class_name), remedy)
     yield Finding("Brian2 standalone", compiler or "no C++ compiler", remedy)

@@ -25,7 +25,8 @@ def fit(
         typer.Option(help="Seconds a cycle, for the retention of a RECORDING without cycles in its protocol."),
     ] = None,
     activity_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Lowest and highest presynaptic activity to fit, in Hz.")
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest presynaptic activity to fit, in Hz (macro: θ(x))."),
     ] = None,
     check: Annotated[Path | None, typer.Option(help="Only check that this TOML was fitted to RECORDING.")] = None,
     out: Annotated[Path, out_file("TOML file to write.")] = Path("runs/bio.toml"),

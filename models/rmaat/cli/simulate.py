@@ -50,6 +50,7 @@ def simulate(
     refuse_to_replace([config], path)
     if plot and path.suffix == ".png":
         raise InputError("--out", str(path), "another ending, as in run.nc: --plot writes the .png beside it")
+    picture = path.with_suffix(".png") if path.suffix == ".nc" else path.with_name(f"{path.name}.png")
     experiment = Experiment(model, preset, parse_settings(settings or []), backend, seed)
     with console.status(f"simulating {model}"), _unimported(*UNUSED):
         if backend != "scipy":
@@ -68,7 +69,7 @@ def simulate(
     if plot:
         from astro_sim.plotting import plot_recording
 
-        console.print(f"picture: {plot_recording(recording, path.with_suffix('.png'))}")
+        console.print(f"picture: {plot_recording(recording, picture)}")
     if "stopped" in recording.attrs:
         console.print(f"[red]stopped early:[/] {recording.attrs['stopped']}")
         raise typer.Exit(130 if "interrupted" in recording.attrs["stopped"] else 1)
@@ -95,18 +96,20 @@ def _unimported(*names: str) -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-def parse_settings(pairs: list[str]) -> dict[str, str]:
-    """The settings in ``NAME=VALUE`` pairs.
+def parse_settings(pairs: list[str], option: str = "--set") -> dict[str, str]:
+    """The settings in ``NAME=VALUE`` pairs of an option.
 
     Raises
     ------
     InputError
-        If a pair has no equals sign.
+        If a pair has no equals sign, or a name is there twice.
     """
-    settings = {}
+    settings: dict[str, str] = {}
     for pair in pairs:
         name, found, text = pair.partition("=")
         if not found or not name.strip() or not text.strip():
-            raise InputError("--set", pair, "NAME=VALUE, as in tau_p_long=300s")
+            raise InputError(option, pair, "NAME=VALUE, as in tau_p_long=300s")
+        if name.strip() in settings:
+            raise InputError(option, pair, f"each name once; {name.strip()} is {settings[name.strip()]} before")
         settings[name.strip()] = text.strip()
     return settings

@@ -43,7 +43,7 @@ def sweep(
 
     refuse_to_replace([config], out)
     base = Experiment(model, preset, parse_settings(settings or []), backend, seed)
-    varied = parse_settings(over or [])
+    varied = parse_settings(over or [], "--over")
     runs = Sweep.grid(base, varied) if samples is None else Sweep.latin_hypercube(base, varied, samples)
     columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
