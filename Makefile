@@ -23,7 +23,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## the benchmarks beside their peers; one JSON each in runs/bench
+bench: $(STAMP)  ## the benchmarks beside the peers that are installed; one JSON each in runs/bench
 	set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 install: $(STAMP) ## build .venv only

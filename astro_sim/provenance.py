@@ -87,10 +87,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def remove_broken_off(folder: str | Path, names: Iterable[str]) -> None:
     """Remove what `replacing` left in `folder` where it was killed while it wrote one of `names`, which may have ``*``.
 
-    Nothing must be writing them now.
+    What was there before takes its place again where the kill met the moment between the two. Nothing must be writing
+    them now.
     """
     for name in names:
         for room in Path(folder).glob(f".{name}.????????"):  # as mkdtemp names them
+            place = room.with_name(room.name[1:-9])
+            if (before := room / f"old-{place.name}").exists() and not place.exists():
+                os.replace(before, place)
             shutil.rmtree(room, ignore_errors=True)
 
 

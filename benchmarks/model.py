@@ -86,6 +86,8 @@ def peers(options: argparse.Namespace) -> dict[str, Any]:
     cells: dict[str, Callable[[], Any]] = {name: training_step(config, inputs) for name, config in made.items()}
     packages, absent = peer_steps(SIZES | {"segment_length": 512}, inputs)
     segments = options.tokens // 512
+    for name, why in absent.items():
+        print(f"{name}: left out, {why}", flush=True)
     cells |= packages | {"matrix-products": matrix_products(made["rmaat"], options.batch, segments)}
     if missing := set(options.cells or ()) - cells.keys():
         raise SystemExit(f"--cells {min(missing)}: expected some of {', '.join(cells)}")

@@ -57,6 +57,16 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert (tmp_path / "step-7").is_file() and (tmp_path / "notes").is_file()
 
 
+def test_what_was_there_is_back_after_a_kill_between_the_two_renames(tmp_path: Path) -> None:
+    room = tmp_path / ".checkpoint.abcd_123"
+    for path in (room / "old-checkpoint", room / "checkpoint"):
+        path.mkdir(parents=True)
+        (path / "weights").write_text(path.name)
+    remove_broken_off(tmp_path, ["checkpoint"])
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert (tmp_path / "checkpoint" / "weights").read_text() == "old-checkpoint"
+
+
 def test_replacing_swaps_a_folder_for_its_like(tmp_path: Path) -> None:
     target = tmp_path / "checkpoint"
     for text in ("first", "second"):

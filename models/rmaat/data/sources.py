@@ -53,11 +53,23 @@ def unpacked(path: Path) -> Iterator[Path]:
                     archive.extractall(room)
             else:
                 with tarfile.open(path) as archive:
-                    archive.extractall(room, filter="data")
+                    _extract(archive, Path(room))
         except Exception as error:  # tarfile, zipfile, lzma and zlib raise errors of their own
             raise InputError("archive", str(path), f"an undamaged archive ({error})") from None
         inside = list(Path(room).iterdir())
         yield inside[0] if len(inside) == 1 and inside[0].is_dir() else Path(room)
+
+
+def _extract(archive: tarfile.TarFile, room: Path) -> None:
+    """Unpack what lies inside of `room`, also where Python (before 3.11.4, Debian 12's) has no filter for that."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(room, filter="data")
+        return
+    for member in archive.getmembers():
+        inside = (room / member.name).resolve().is_relative_to(room.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise ValueError(f"{member.name!r} is no file inside of it")
+    archive.extractall(room)
 
 
 def fetch(download: Download, folder: Path) -> Path:

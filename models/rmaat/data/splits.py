@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from rmaat.data.sequences import Sequences
 from rmaat.data.tasks import SPLITS, TASKS, Task, find_task, read_layout, refuse_absent
 
 if TYPE_CHECKING:
-    from rmaat.training.recipe import DataRecipe, Stage
+    from rmaat.training.recipe import DataRecipe
 
 PROBE = 64  # examples that tell whether a generator can draw more of them
 
@@ -79,10 +80,15 @@ def _is_cache(folder: Path) -> bool:
     return (folder / SPLITS[0] / "about.json").is_file()
 
 
-def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
+def load_splits(name: str, recipe: DataRecipe, seed: int, accumulate: int = 1) -> Splits:
     """The examples that a recipe trains and tests on: a cache, an official layout, or generated ones.
 
     A cache in `default_folder` comes before generated examples, whatever numbers of them the recipe names.
+
+    Parameters
+    ----------
+    accumulate : int
+        Batches that a step of a curriculum's stages takes.
 
     Raises
     ------
@@ -91,27 +97,34 @@ def load_splits(name: str, recipe: DataRecipe, seed: int) -> Splits:
         recipe's.
     """
     task = find_task(name)
-    stages = tuple(_stage(name, stage, recipe, seed, i) for i, stage in enumerate(recipe.curriculum))
-    folder = source_folder(name, recipe)
+    _settings(name, recipe)
+    folder, stages = source_folder(name, recipe), partial(_stages, name, recipe, seed, accumulate)
     if _is_cache(folder):
-        cached = {split: Sequences.open(folder / split) for split in SPLITS}
-        for data in cached.values():
-            if (of := data.about.get("task", name)) != name:
-                raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
-            if recipe.source not in (None, found := data.about.get("source")):
-                raise InputError("--source", recipe.source, f"none, or that of the cache {folder}, {found!r}")
-        for split, number in product(SPLITS, ("vocab_size", "num_labels", "parts")):
-            if (value := getattr(cached[split], number)) != (wanted := getattr(cached["train"], number)):
-                place = folder / split / "about.json"
-                raise InputError(f"{place}: {number}", value, f"{wanted}, that of the training examples")
-        return Splits(**cached, stages=stages, origin=f"the cache {folder}", folder=folder)
+        read = _cached(name, folder, recipe.source)
+        return Splits(**read, stages=stages(read["train"]), origin=f"the cache {folder}", folder=folder)
     if recipe.folder:
-        return Splits(**read_layout(name, folder, recipe.source), stages=stages, origin=str(folder), folder=folder)
+        read = read_layout(name, folder, recipe.source)
+        return Splits(**read, stages=stages(read["train"]), origin=str(folder), folder=folder)
     if recipe.source is not None:
         raise InputError("--source", recipe.source, "none for generated examples")
-    sizes = {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}
-    examples = drawn(task, sizes, seed)
-    return Splits(**examples, stages=stages, origin=f"the generator, seed {seed}", folder=None)
+    made = stages()
+    examples = drawn(task, {"train": recipe.train, "validation": recipe.validation, "test": recipe.test}, seed)
+    return Splits(**examples, stages=made, origin=f"the generator, seed {seed}", folder=None)
+
+
+def _cached(name: str, folder: Path, source: str | None) -> dict[str, Sequences]:
+    """The splits of a cache, which fit each other, `name` and `source`."""
+    cached = {split: Sequences.open(folder / split) for split in SPLITS}
+    for data in cached.values():
+        if (of := data.about.get("task", name)) != name:
+            raise InputError("data", str(folder), f"a cache of {name}; it is one of {of}")
+        if source not in (None, found := data.about.get("source")):
+            raise InputError("--source", source, f"none, or that of the cache {folder}, {found!r}")
+    for split, number in product(SPLITS, ("vocab_size", "num_labels", "parts")):
+        if (value := getattr(cached[split], number)) != (wanted := getattr(cached["train"], number)):
+            place = folder / split / "about.json"
+            raise InputError(f"{place}: {number}", value, f"{wanted}, that of the training examples")
+    return cached
 
 
 def drawn(task: Task, sizes: dict[str, int], seed: int, **settings: int) -> dict[str, Sequences]:
@@ -120,15 +133,31 @@ def drawn(task: Task, sizes: dict[str, int], seed: int, **settings: int) -> dict
     return {split: task.generate(n, derived_seed(seed, split), **settings) for split, n in sizes.items()}
 
 
-def _stage(name: str, stage: Stage, recipe: DataRecipe, seed: int, index: int) -> StageExamples:
-    task, given = TASKS[name], stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
-    if task.generate is None or given.keys() != set(task.easier):
-        allowed = " and ".join(task.easier) or "no stages"
-        raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
-    n = min(recipe.train, stage.steps * stage.batch_size)
-    draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **given)
-    draw(PROBE)  # what cannot be drawn is refused before training
-    return StageExamples(n, partial(draw, n))
+def _settings(name: str, recipe: DataRecipe) -> list[dict[str, int]]:
+    """What the examples of each stage are drawn with; InputError unless it is what the task's generator asks for."""
+    task, settings = TASKS[name], []
+    for index, stage in enumerate(recipe.curriculum):
+        given = stage.model_dump(exclude_none=True, exclude={"steps", "batch_size", "rate"})
+        if task.generate is None or given.keys() != set(task.easier):
+            allowed = " and ".join(task.easier) or "no stages"
+            raise InputError(f"data.curriculum.{index}", given, f"{allowed}, for {name}")
+        settings.append(given)
+    return settings
+
+
+def _stages(
+    name: str, recipe: DataRecipe, seed: int, accumulate: int, train: Sequences | None = None
+) -> tuple[StageExamples, ...]:
+    """The stages of a curriculum before the examples `train`, if those are read: their pictures are as large."""
+    task, stages = TASKS[name], []
+    size = {} if train is None or "size" not in task.settings else {"size": isqrt(int(train.lengths.max()))}
+    for index, (stage, settings) in enumerate(zip(recipe.curriculum, _settings(name, recipe), strict=True)):
+        assert task.generate is not None
+        n = min(recipe.train, stage.steps * accumulate * stage.batch_size)
+        draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **settings, **size)
+        draw(PROBE)  # what cannot be drawn is refused before training
+        stages.append(StageExamples(n, partial(draw, n)))
+    return tuple(stages)
 
 
 def derived_seed(seed: int, name: str) -> int:

@@ -129,7 +129,10 @@ def read_layout(name: str, path: Path, source: str | None = None) -> dict[str, S
         splits = reader(folder)
     if "validation" not in splits:
         splits["train"], splits["validation"] = splits["train"].split(VALIDATION_SHARE, seed=0)
-    for data in splits.values():
+    for split, data in splits.items():
+        if not len(data):
+            allowed = f"at least 1; a tenth of the training examples, rounded, where {task.layout} has no validation"
+            raise InputError(f"{split} examples", 0, allowed)
         data.about.update(task=name, source=source or path.name)
     return {split: splits[split] for split in SPLITS}
 

@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from astro_sim.errors import InputError
+from rmaat.baselines import own_fields
 from rmaat.config import RMAATConfig
 from rmaat.training.batches import Batch
 from rmaat.training.evaluation import Score
@@ -47,7 +48,8 @@ def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
         raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
     if recipe.objective == "masked":
         raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
-    config = RMAATConfig(**recipe.model)
+    own = {field: value for field, value in own_fields(recipe.kind).items() if value is not None}
+    config = RMAATConfig(**recipe.model | own)
     if config.backprop != "bptt":
         raise InputError("model.backprop", config.backprop, "'bptt', with cuda_graph: the gradients are the same")
     if config.retention in ("uniform", "random"):

@@ -17,6 +17,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
@@ -127,6 +128,30 @@ def levels(data: Sequences) -> NDArray[np.float32]:
     return (np.asarray(data.tokens).reshape(len(data), -1) - 1).astype(np.float32) / np.float32(255)
 
 
+def coarse(data: Sequences) -> NDArray[np.float32]:
+    """Square pictures, of squares of 2 x 2 pixels the mean, each centred and scaled, shape (n, pixels / 4).
+
+    Those of an odd width keep every pixel.
+    """
+    width, pixels = isqrt(int(data.lengths[0])), levels(data)
+    if width % 2 == 0:
+        pixels = pixels.reshape(len(data), width // 2, 2, width // 2, 2).mean((2, 4)).reshape(len(data), -1)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    return pixels / np.maximum(pixels.std(axis=1, keepdims=True), np.float32(1e-6))
+
+
+class Neighbours(KNeighborsClassifier):
+    """The majority among the ten nearest training examples, or among all where there are fewer."""
+
+    def __init__(self) -> None:
+        super().__init__(10, algorithm="brute")
+
+    def fit(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> Neighbours:
+        """Keep the training examples."""
+        self.n_neighbors = min(10, len(features))
+        return super().fit(features, labels)
+
+
 def dots(data: Sequences) -> NDArray[np.float64]:
     """Centres (y, x) of the two dots of square pictures, the upper one first, and their distance, shape (n, 5).
 
@@ -215,11 +240,12 @@ FLOORS: dict[str, dict[str, Floor]] = {
     "image": {
         "grey-level histogram": Floor(histogram, _logistic, costly=True),
         "linear on pixels": Floor(levels, RidgeClassifier),
+        "nearest neighbours": Floor(coarse, Neighbours),
     },
     "pathfinder": {
         "linear on pixels": Floor(levels, RidgeClassifier),
         "places of the dots": Floor(dots, partial(HistGradientBoostingClassifier, random_state=0)),
     },
-    "mnist": {"linear on pixels": Floor(levels, RidgeClassifier)},
+    "mnist": {"linear on pixels": Floor(levels, RidgeClassifier), "nearest neighbours": Floor(coarse, Neighbours)},
     "digits": {"sample histogram": Floor(histogram, _logistic)},
 }

@@ -42,9 +42,9 @@ class DataRecipe(_Section):
     cache ``data/<task>`` is read if it is there, all of it; else ListOps and Pathfinder are generated, `train`,
     `validation` and `test` examples of them. `source` names another layout; a cache must be of it.
     Sequences are cut after `max_length` tokens. The stages of `curriculum` come first, the rest of the
-    steps takes all of the task's own examples; generated tasks draw further examples for a stage, its steps times
-    its batch size, when it begins. `rehearsal` is the share of the batches of every stage but the first that come
-    from one of the two stages before it, of that one's size, at the rate of the stage that is on.
+    steps takes all of the task's own examples; generated tasks draw further examples for a stage, as many as its
+    batches hold but at most `train`, when it begins. `rehearsal` is the share of the batches of every stage but the
+    first that come from one of the two stages before it, of that one's size, at the rate of the stage that is on.
     """
 
     source: str | None = Field(None, min_length=1)

@@ -84,7 +84,7 @@ def train(
         check_folder(out, resume, overwrite)
     start = _start(recipe, out)
     torch.manual_seed(recipe.seed)
-    splits = load_splits(recipe.task, recipe.data, recipe.seed)
+    splits = load_splits(recipe.task, recipe.data, recipe.seed, options.accumulate)
     trainer = None
     if recipe.kind != "floor":
         model = build(recipe, splits.train, parameters, splits.longest)

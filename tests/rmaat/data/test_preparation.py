@@ -11,6 +11,7 @@ from astro_sim.errors import InputError
 from rmaat.cli.data import app
 from rmaat.data import pathfinder
 from rmaat.data.inspection import describe, show
+from rmaat.data.preparation import prepare
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import derived_seed, load_splits
 from rmaat.data.tasks import TASKS, read_layout
@@ -112,6 +113,33 @@ def test_other_settings_do_not_take_the_place_of_the_task(tmp_path, monkeypatch)
     failed = CliRunner().invoke(app, ["prepare", "pathfinder", "--set", "contour_length=6"])
     assert isinstance(failed.exception, InputError) and failed.exception.field == "--out"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt"])
+def test_archives_are_read_by_a_python_without_filters(imdb, tmp_path, monkeypatch, name):
+    """Debian 12's is 3.11.2; what leads outside is refused there too."""
+    monkeypatch.delattr(tarfile, "data_filter")
+    unfiltered = tarfile.TarFile.extractall
+    monkeypatch.setattr(
+        tarfile.TarFile, "extractall", lambda self, path: unfiltered(self, path, filter="fully_trusted")
+    )
+    whole, bad = tmp_path / "whole.tar.gz", tmp_path / "bad.tar.gz"
+    with tarfile.open(whole, "w:gz") as archive:
+        archive.add(imdb, "aclImdb")
+    assert len(read_layout("text", whole)["test"]) == len(read_layout("text", imdb)["test"])
+    with tarfile.open(bad, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(InputError, match=r"archive.*undamaged archive .*is no file inside of it"):
+        read_layout("text", bad)
+
+
+def test_no_cache_is_made_of_too_few_examples_to_validate(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{split}": rng.integers(0, 255, (4, 16), dtype=np.uint8) for split in ("train", "test")}
+    np.savez(tmp_path / "tiny.npz", **arrays, y_train=np.arange(4) % 2, y_test=np.arange(4) % 2)
+    with pytest.raises(InputError, match="validation examples: got 0, expected at least 1"):
+        prepare("mnist", tmp_path / "tiny.npz", None, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_archives_are_read_and_damaged_ones_refused(imdb, tmp_path):

@@ -5,9 +5,10 @@ import pytest
 
 from astro_sim.errors import InputError
 from rmaat.data.pathfinder import Layout, generate
+from rmaat.data.preparation import prepare
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import derived_seed, load_splits
-from rmaat.training.recipe import DataRecipe
+from rmaat.training.recipe import DataRecipe, Stage
 
 NEVER = {"min_length": 200_000, "max_length": 200_002}
 RARE = {"min_length": 2749, "max_length": 2752}  # one tree in 23,000
@@ -56,3 +57,19 @@ def test_a_stage_of_another_task_is_refused(task: str, stage: dict[str, float], 
 def test_bounds_that_hardly_an_expression_meets_are_refused_before_training(bounds: dict[str, float]) -> None:
     with pytest.raises(InputError, match="at least one tree in 10,000"):
         load_splits("listops", DataRecipe(**FEW, curriculum=[{"steps": 2, "batch_size": 4, **bounds}]), seed=3)
+
+
+def test_pictures_of_a_stage_are_as_large_as_those_of_the_data(tmp_path) -> None:
+    """Those of 32 x 32 in front of a cache of 128 x 128 would be read as 8 rows of 128."""
+    sizes = {"train": 8, "validation": 2, "test": 2}
+    prepare("pathfinder", None, None, tmp_path, sizes, 0, {"size": 128, "contour_length": 3})
+    recipe = DataRecipe(folder=str(tmp_path), curriculum=(Stage(steps=1, batch_size=2, contour_length=2),))
+    splits = load_splits("pathfinder", recipe, 0)
+    assert splits.stages[0].draw().lengths.tolist() == [128**2] * 2 == splits.train.lengths[:2].tolist()
+
+
+def test_a_stage_has_an_example_for_each_place_in_its_batches() -> None:
+    stage = Stage(steps=3, batch_size=4, min_length=20, max_length=60)
+    recipe = DataRecipe(train=40, validation=2, test=2, curriculum=(stage,))
+    found = [len(load_splits("listops", recipe, 0, accumulate).stages[0]) for accumulate in (1, 2, 9)]
+    assert found == [12, 24, 40]  # at most as many as the task itself has

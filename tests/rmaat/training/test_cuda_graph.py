@@ -1,11 +1,15 @@
 """CUDA graphs of training steps: refused where there can be none; where there is a GPU, the steps are the same."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 import torch
 
 from astro_sim.errors import InputError
+from rmaat.training.cuda_graph import refuse_what_no_graph_holds
+from rmaat.training.recipe import Recipe
 from rmaat.training.run import train
 from rmaat.training.trainer import Trainer
 
@@ -22,6 +26,13 @@ def test_a_graph_is_refused_without_a_gpu(make_model, make_recipe, splits, tmp_p
         train(recipe, None, tmp_path / "run")
     drawn.assert_not_called()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("kind", "asked", "refused"), [("rmt-amrb", "bptt", True), ("transformer", "amrb", False)])
+def test_a_graph_is_refused_for_what_the_model_does_and_not_for_what_it_leaves_out(kind, asked, refused):
+    recipe = Recipe(task="listops", kind=kind, model={"backprop": asked}, optimisation={"cuda_graph": True})
+    with pytest.raises(InputError, match=r"^model.backprop: got 'amrb'") if refused else nullcontext():
+        refuse_what_no_graph_holds(recipe, SimpleNamespace(device=torch.device("cuda")))
 
 
 @on_gpu

@@ -8,7 +8,7 @@ from rmaat.data.listops import decode, encode, generate
 from rmaat.data.pathfinder import Layout
 from rmaat.data.pathfinder import generate as contours
 from rmaat.data.sequences import Sequences
-from rmaat.training.floors import dots, floors, root_and_digits
+from rmaat.training.floors import Neighbours, coarse, dots, floors, root_and_digits
 
 
 def test_root_and_digits_agree_with_reading_the_text():
@@ -141,3 +141,27 @@ def test_next_byte_floors_by_hand():
     reached = floors("language", train, test)
     assert reached["commonest byte"] == pytest.approx(1 / 3)
     assert reached["commonest byte after the last"] == pytest.approx(1 / 3)
+
+
+def test_nearest_neighbours_see_shape_and_neither_brightness_nor_contrast() -> None:
+    """Two shapes at any level and contrast; by hand, the majority of the ten nearest of the pictures that are kept."""
+    rng = np.random.default_rng(0)
+    shapes = rng.normal(size=(2, 64))
+
+    def drawn(n: int) -> Sequences:
+        labels = rng.integers(0, 2, n)
+        contrast, level = rng.uniform(10, 25, (n, 1)), rng.uniform(90, 150, (n, 1))
+        noise = rng.normal(size=(n, 64))
+        return pixels(np.clip(contrast * (shapes[labels] + noise) + level, 0, 255).astype(np.uint8), labels, 2)
+
+    train, test = drawn(200), drawn(100)
+    images = [d.tokens.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16) for d in (train, test)]
+    kept, seen = ((x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True) for x in images)
+    nearest = np.argsort(((seen[:, None] - kept) ** 2).sum(-1), axis=1)[:, :10]
+    votes = train.labels[nearest].mean(1)
+    clear = votes != 0.5
+    found = Neighbours().fit(coarse(train), train.labels).predict(coarse(test))
+    assert np.array_equal(found[clear], votes[clear] > 0.5) and clear.mean() > 0.8
+    assert floors("image", train, test)["nearest neighbours"] > 0.9
+    few = train.select(np.arange(4))
+    assert 0 <= floors("image", few, test)["nearest neighbours"] <= 1

@@ -1,6 +1,7 @@
 """The trained checkpoints that come with the repository still reach their scores."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -29,5 +30,9 @@ def test_score_of_a_checkpoint_can_be_reproduced(weights, tmp_path, monkeypatch)
         pytest.skip(f"{default_folder(task)} is not there: `rmaat data prepare {task}`, or set RMAAT_DATA")
     again = score_checkpoint(weights.parent, None, None, "test", 32, None, None)
     rounding = 5e-3 if result["recipe"]["optimisation"]["precision"] == "bf16-mixed" else 2e-3
-    assert again["n"] == known["n"] and again["accuracy"] == pytest.approx(known["accuracy"], abs=rounding)
+    if again["n"] == known["n"]:
+        assert again["accuracy"] == pytest.approx(known["accuracy"], abs=rounding)
+    else:  # tested on a cache of another size: other pictures
+        error = math.hypot(again["standard_error"], known["standard_error"])
+        assert again["accuracy"] == pytest.approx(known["accuracy"], abs=3 * error)
     assert weights.stat().st_size < 5 * 2**20
