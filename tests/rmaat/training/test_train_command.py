@@ -357,7 +357,7 @@ def test_pairs_and_language_models_train(tmp_path, capsys):
         (("--set", "model.self=3"), "model.self: got 3, expected one of vocab_size"),
         (("--set", "optimisation.learning_rate=1e300"), "learning_rate: got 1e+300"),
         (("--seed", "99999999999999999999"), "seed: got 99999999999999999999"),
-        (("--set", "data.folder=absent"), "basic_train.tsv"),
+        (("--set", "data.folder=absent"), "data: got 'absent', expected an existing path"),
         (("--set", "optimisation.batch_size=9"), "batch_size"),
         (("--set", "parameters=100"), "parameters"),
         (("--task", "image"), "--task: got 'image', expected 'listops', the task of "),
