@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,8 +14,12 @@ from filelock import FileLock, Timeout
 
 from astro_sim.errors import InputError
 
-COMPILERS = ("g++", "c++", "clang++")
 BUILDS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rmaat" / "brian2-standalone"
+
+
+def compiler() -> str | None:
+    """Where the C++ compiler is that Brian2's makefile calls: ``CXX``, or make's own default; None if it is missing."""
+    return shutil.which((os.environ.get("CXX") or ("c++" if sys.platform == "darwin" else "g++")).split()[0])
 
 
 @contextmanager
@@ -31,9 +36,9 @@ def program(*structure: Any) -> Iterator[None]:
     """
     import brian2 as b2
 
-    for tool, names in (("C++ compiler", COMPILERS), ("make", ("make",))):
-        if not any(map(shutil.which, names)):
-            raise InputError("backend", "brian2-standalone", f"brian2: no {tool} here ({', '.join(names)})")
+    for tool, place in (("C++ compiler", compiler()), ("make", shutil.which("make"))):
+        if place is None:
+            raise InputError("backend", "brian2-standalone", f"brian2: there is no {tool} here")
     lock, folder = _free_folder(sha256(repr(structure).encode()).hexdigest()[:16])
     with lock:
         b2.set_device("cpp_standalone", directory=str(folder), build_on_run=True)

@@ -140,9 +140,8 @@ class RMAATModel(Pretrained):
 
     def embed(self, inputs: Tensor, mask: Tensor | None = None, before: Tensor | None = None) -> Tensor:
         """A segment's tokens or features embedded, through the stem, with their positions, (batch, n, dim)."""
-        if inputs.is_floating_point():
-            inputs = inputs.to(self.position.dtype)
-        x = self.embedding(inputs if before is None else torch.cat([before, inputs], dim=1))
+        read = inputs if before is None else torch.cat([before, inputs], dim=1)
+        x = self.embedding(read.to(self.position.dtype) if read.is_floating_point() else read)
         if self.ngrams is not None:
             x = x + self.ngrams(inputs)
         if self.stem is not None:

@@ -180,7 +180,7 @@ def embedding_table(model: Any) -> Tensor:
 def _embed(model: Any, piece: Tensor, place: Place, weight: Place) -> Tensor:
     """Embedded tokens of a segment, (batch, n, dim)."""
     if isinstance(model.embedding, nn.Linear):
-        return _dense(model.embedding, place("inputs", piece), "embedding", place, weight)
+        return _dense(model.embedding, place("inputs", piece.to(model.position.dtype)), "embedding", place, weight)
     config = model.config
     rows = active_rows(piece.cpu().numpy(), config.stem_ngrams, config.vocab_size, config.stem_buckets)
     embedded = F.embedding(torch.from_numpy(rows).to(piece.device), weight("embedding", embedding_table(model).mT).mT)

@@ -11,6 +11,7 @@ import pytest
 from astro_sim import load_recording
 from astro_sim.errors import InputError
 from astro_sim.experiment import Experiment
+from astro_sim.standalone import compiler
 
 RUNS = {
     "macro": {"n_cycles": "1", "cycle_s": "4", "on_s": "2"},
@@ -54,5 +55,18 @@ def test_the_program_takes_the_same_steps_and_is_built_once(model, tmp_path):
 
 def test_without_a_compiler_the_backend_is_refused_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"^backend: got 'brian2-standalone', expected brian2: no C\+\+ compiler here"):
+    with pytest.raises(
+        InputError, match=r"^backend: got 'brian2-standalone', expected brian2: there is no C\+\+ compiler here"
+    ):
         Experiment("ring", None, {"duration": "1s"}, "brian2-standalone").run()
+
+
+def test_the_compiler_is_that_of_the_makefile(monkeypatch, tmp_path):
+    other = tmp_path / "of-conda-g++"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{other} -O2")
+    assert compiler() == str(other)
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiler() is None

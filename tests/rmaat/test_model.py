@@ -283,9 +283,11 @@ def test_features_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         model(input_kind="features", input_dim=3)(torch.ones(shape, dtype=torch.double))
 
 
-def test_features_of_numpys_type_are_read() -> None:
+@pytest.mark.parametrize("changes", [{}, {"causal": True, "stem_layers": 1}], ids=str)
+def test_features_of_numpys_type_are_read(changes: dict) -> None:
     torch.manual_seed(0)
-    features = RMAATForSequenceClassification(RMAATConfig(**SMALL | {"input_kind": "features", "input_dim": 3}))
+    fields = SMALL | {"input_kind": "features", "input_dim": 3, "segment_length": 4} | changes
+    features = RMAATForSequenceClassification(RMAATConfig(**fields))
     inputs = torch.randn(2, 9, 3)
     assert torch.equal(features(inputs.double()).logits, features(inputs).logits)
 

@@ -13,7 +13,7 @@ from lava_models import frequent_token, in_pairs, random_model, small_config
 from astro_sim.errors import InputError
 from rmaat.heads import RMAATForSequenceClassification, RMAATForSequencePairClassification
 from rmaat.masked_lm import RMAATForMaskedLM
-from rmaat_lava import Calibration, Deployment, quantize, run
+from rmaat_lava import Calibration, Deployment, QuantizationAware, quantize, run
 from rmaat_lava.deployment import DESCRIPTION, PROGRAM
 from rmaat_lava.program import flatten
 
@@ -184,6 +184,8 @@ def test_features_of_numpys_type_give_the_same_program():
     programs = [flatten(quantize(model, Calibration(x, lengths)).program) for x in (inputs, inputs.double())]
     for name, array in programs[0].items():
         np.testing.assert_array_equal(array, programs[1][name], err_msg=name)
+    twin = QuantizationAware(model, Calibration(inputs.double(), lengths))
+    assert torch.equal(twin(inputs.double(), lengths).logits, twin(inputs, lengths).logits)
 
 
 def test_a_pair_whose_traces_are_lost_beside_their_product_is_refused():

@@ -1,6 +1,5 @@
 """`rmaat doctor`: what is installed, what is missing and what to do about it."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,12 +63,11 @@ def _packages() -> Iterator[Finding]:
 def _brian2() -> Iterator[Finding]:
     from brian2.devices.device import auto_target
 
-    from astro_sim.standalone import COMPILERS
+    from astro_sim.standalone import compiler
 
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    remedy = "" if compiler else "apt install g++ (macOS: xcode-select --install), for long runs"
+    remedy = "" if compiler() else "apt install g++ (macOS: xcode-select --install), for long runs"
     yield Finding("Brian2 code generation", str(auto_target().class_name), remedy)
-    yield Finding("Brian2 standalone", compiler or "no C++ compiler", remedy)
+    yield Finding("Brian2 standalone", compiler() or "no C++ compiler", remedy)
 
 
 def _torch() -> Iterator[Finding]:

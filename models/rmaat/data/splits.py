@@ -155,7 +155,10 @@ def _stages(
         assert task.generate is not None
         n = min(recipe.train, stage.steps * accumulate * stage.batch_size)
         draw = partial(task.generate, seed=derived_seed(seed, f"stage {index}"), **settings, **size)
-        draw(PROBE)  # what cannot be drawn is refused before training
+        try:
+            draw(PROBE)  # what cannot be drawn is refused before training
+        except InputError as error:
+            raise InputError(f"data.curriculum.{index}: {error.field}", error.value, error.allowed) from None
         stages.append(StageExamples(n, partial(draw, n)))
     return tuple(stages)
 

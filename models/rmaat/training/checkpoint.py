@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from astro_sim.provenance import file_sha256, replacing
 from rmaat.pretrained import check_tensors, shapes
@@ -51,7 +52,7 @@ def save_state(
         Holds the ``step-<n>`` folders.
     progress : TrainingProgress
     modules : dict of name to module
-        Model and, if there is one, the moving average.
+        Model, moving average if there is one, and the sums of the row of the curves that is under way.
     random : dict of name to tensor
         States of the random generators.
     """
@@ -67,7 +68,8 @@ def save_state(
         )
         noted = progress.model_copy(update={"sha256": file_sha256(room / TENSORS)})
         (room / "progress.json").write_text(noted.model_dump_json(), encoding="utf-8")
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
+    done = sorted(path for path in folder.glob("step-*") if path.name <= f"step-{progress.step:08d}")
+    for old in done[:-KEPT]:  # of later steps there are only ones that could not be read
         shutil.rmtree(old)
 
 
@@ -95,7 +97,12 @@ def load_state(
             if progress.sha256 != file_sha256(path / TENSORS):
                 raise ValueError(f"{TENSORS} is not the file that was written")
             tensors = load_file(path / TENSORS)
-            for name, module in modules.items():
+            there = {  # a state of before rows of the curves were kept has no sums of one
+                name: module
+                for name, module in modules.items()
+                if _under(tensors, name) or not isinstance(module, Metric)
+            }
+            for name, module in there.items():
                 check_tensors(_under(tensors, name), shapes(module), name)
             state: dict[int, dict[str, Tensor]] = {index: {} for index in slots}
             for name, tensor in _under(tensors, "optimizer").items():
@@ -111,7 +118,7 @@ def load_state(
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             log.warning("skipping the broken training state %s: %s", path, str(error).splitlines()[0])
             continue
-        for name, module in modules.items():
+        for name, module in there.items():
             module.load_state_dict(_under(tensors, name))
         optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
         return progress, random

@@ -48,7 +48,7 @@ def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
         raise InputError("optimisation.accumulate", recipe.optimisation.accumulate, "1, with cuda_graph")
     if recipe.objective == "masked":
         raise InputError("optimisation.cuda_graph", True, "false, for masked modelling")
-    own = {field: value for field, value in own_fields(recipe.kind).items() if value is not None}
+    own = {field: value for field, value in own_fields(recipe.kind).items() if field != "segment_length"}
     config = RMAATConfig(**recipe.model | own)
     if config.backprop != "bptt":
         raise InputError("model.backprop", config.backprop, "'bptt', with cuda_graph: the gradients are the same")

@@ -166,8 +166,7 @@ def _tell_floors(scores: dict[str, float], recipe: Recipe, console: Console) -> 
     for name, value in scores.items():
         console.print(f"  floor {name}: {value:.1%}")
     if scores and recipe.objective == "labels" and (others := costly_floors(recipe.task)):
-        how = f"rmaat train --task {recipe.task} --model floor"
-        console.print(f"  floors that take minutes, {', '.join(others)}: `{how}`")
+        console.print(f"  floors that take minutes ({', '.join(others)}): train with --model floor")
 
 
 def _start(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -214,7 +213,7 @@ def score_checkpoint(
         raise InputError("--split", split, f"one of {', '.join(SPLITS)}")
     if data is None and source is not None:
         raise InputError("--source", source, "none without --data")
-    place = {} if data is None else {"folder": str(data), "source": source}
+    place: dict[str, Any] = {"curriculum": ()} | ({} if data is None else {"folder": str(data), "source": source})
     console = console or Console()
     with console.status(f"reading or drawing the data of {recipe.task}"):
         splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from astro_sim.errors import InputError
+from rmaat.data.image import pixels
 from rmaat.data.pathfinder import Layout, generate
 from rmaat.data.preparation import prepare
 from rmaat.data.sequences import Sequences
@@ -73,3 +74,11 @@ def test_a_stage_has_an_example_for_each_place_in_its_batches() -> None:
     recipe = DataRecipe(train=40, validation=2, test=2, curriculum=(stage,))
     found = [len(load_splits("listops", recipe, 0, accumulate).stages[0]) for accumulate in (1, 2, 9)]
     assert found == [12, 24, 40]  # at most as many as the task itself has
+
+
+def test_stages_of_pictures_that_none_are_drawn_as_large_as_are_refused(tmp_path) -> None:
+    for split in ("train", "validation", "test"):
+        pixels(np.zeros((2, 64, 64), np.uint8), np.arange(2), 2).save(tmp_path / split)
+    recipe = DataRecipe(folder=str(tmp_path), curriculum=(Stage(steps=1, batch_size=2, contour_length=2),))
+    with pytest.raises(InputError, match=r"^data.curriculum.0: size: got 64, expected 32 or 128"):
+        load_splits("pathfinder", recipe, 0)

@@ -88,7 +88,7 @@ def damage(state, harm):
         weights.write_bytes(content)
     elif harm == "unlink":
         weights.unlink()
-    elif harm.startswith("{"):
+    elif isinstance(harm, str) and harm.startswith("{"):
         progress.write_text(harm)
     else:
         tensors = load_file(weights)
@@ -128,6 +128,27 @@ def test_a_broken_newest_state_is_skipped_with_a_warning(make_model, make_recipe
     resumed = run(make_model, recipe, splits, tmp_path / "run", resume=True)
     assert "step-00000012" in caplog.text and "step-00000008" not in caplog.text
     assert same(whole.model, resumed.model)
+
+
+def test_states_without_the_sums_of_a_row_are_resumed(make_model, make_recipe, splits, tmp_path, caplog):
+    """As code of before wrote them: the weights end as they would have."""
+    whole = run(make_model, make_recipe(), splits, tmp_path / "run")
+    states = sorted((tmp_path / "run" / "states").iterdir())
+    for state in states:
+        damage(state, ("loss/", "accuracy/"))
+    resumed = run(make_model, make_recipe(), splits, tmp_path / "run", resume=True)
+    assert not caplog.text and same(whole.model, resumed.model)
+
+
+def test_new_states_are_kept_beside_later_ones_that_cannot_be_read(make_model, make_recipe, splits, tmp_path):
+    recipe = make_recipe()
+    whole = run(make_model, recipe, splits, tmp_path / "run")
+    for state in (tmp_path / "run" / "states").iterdir():
+        damage(state, "truncate")
+    with pytest.raises(KeyboardInterrupt):
+        run(make_model, recipe, splits, tmp_path / "run", stop_at=9, resume=True)
+    assert (tmp_path / "run" / "states" / "step-00000004").is_dir()
+    assert same(whole.model, run(make_model, recipe, splits, tmp_path / "run", resume=True).model)
 
 
 @pytest.mark.parametrize("harm", ["model.safetensors", "recipe.json", "all", "another recipe"])

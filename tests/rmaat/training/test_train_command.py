@@ -297,7 +297,7 @@ def test_floors_see_what_the_model_sees(tmp_path, capsys):
     assert "byte 1- to 4-grams" in scores[21] and "that take minutes" not in capsys.readouterr().out
     tiny = ("--steps", 1, "--set=model.dim=8", "--set=model.heads=2")
     assert rmaat("train", "--task", "text", *tiny, "--data", tmp_path / "data", "--out", tmp_path / "other") == 0
-    how = "floors that take minutes, byte bigrams, byte 1- to 4-grams: `rmaat train --task text --model floor`"
+    how = "floors that take minutes (byte bigrams, byte 1- to 4-grams): train with --model floor"
     assert how in " ".join(capsys.readouterr().out.split())
     result = json.loads((tmp_path / "other" / "result.json").read_text())
     rows = read_curves(tmp_path / "other" / "metrics.csv")
