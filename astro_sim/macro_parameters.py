@@ -168,6 +168,17 @@ class MacroParameters:
         """Whether ψ and κ are 0 at 0, so that there is a state of rest at 0."""
         return not any(FUNCTIONS[name].value(np.zeros(1))[0] for name in (self.psi, self.kappa))
 
+    @property
+    def psi_slope(self) -> float:
+        """ψ′(0)."""
+        return float(FUNCTIONS[self.psi].slope(np.zeros(1))[0])
+
+    @property
+    def leak_at_rest(self) -> float:
+        """γˢ − drive·κ′(0)·ψ′(0)/β: what p_short loses near 0, less what comes back to it by way of s."""
+        kappa_slope = float(FUNCTIONS[self.kappa].slope(np.zeros(1))[0])
+        return self.leak_p_short - self.drive * kappa_slope * self.psi_slope / self.leak_s
+
     @cached_property
     def latching_margin(self) -> float:
         """β(γˢ − ρ(T)ψ′(0)) − drive·κ′(0)·ψ′(0); below 0 the state of rest is unstable.
@@ -177,10 +188,7 @@ class MacroParameters:
         """
         if not self.rests_at_zero:
             return math.inf
-        zero, psi, kappa = np.zeros(1), FUNCTIONS[self.psi], FUNCTIONS[self.kappa]
-        slope = float(psi.slope(zero)[0])
-        stiffness = self.leak_p_short - self.transport.spectral_radius * slope
-        return self.leak_s * stiffness - self.drive * float(kappa.slope(zero)[0]) * slope
+        return self.leak_s * (self.leak_at_rest - self.transport.spectral_radius * self.psi_slope)
 
     def to_json(self) -> str:
         """The parameters as a JSON object; a callable kernel by its name."""

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from astro_sim.coupling import Coupling, DistanceCoupling
 from astro_sim.errors import InputError
-from astro_sim.functions import FUNCTIONS
 from astro_sim.macro_parameters import MacroParameters
 
 Array = NDArray[np.float64]
@@ -36,9 +35,7 @@ def predictions(parameters: MacroParameters, cycle_s: float | None) -> list[str]
     """
     lines, transport = [], parameters.transport
     if isinstance(transport, DistanceCoupling) and parameters.layout == "line" and parameters.rests_at_zero:
-        slope = float(FUNCTIONS[parameters.psi].slope(np.zeros(1))[0])
-        returned = parameters.drive * float(FUNCTIONS[parameters.kappa].slope(np.zeros(1))[0]) * slope
-        lines.append(_reach(transport, slope, parameters.leak_p_short - returned / parameters.leak_s))
+        lines.append(_reach(transport, parameters.psi_slope, parameters.leak_at_rest))
     if cycle_s is not None:
         ratio = increment_ratio(parameters, cycle_s)
         lines.append(f"each repeated cycle adds {ratio:.4g} times the p_long of the one before")

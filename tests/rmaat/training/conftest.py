@@ -12,6 +12,32 @@ from rmaat.training.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent))  # of what a test and its processes share
 
+TINY = """
+task = "listops"
+[data]
+train = 8
+validation = 4
+test = 8
+[model]
+dim = 8
+layers = 1
+heads = 2
+segment_length = 256
+memory_tokens = 2
+[optimisation]
+steps = 2
+batch_size = 4
+evaluate_every = 1
+save_every = 1
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
 
 @pytest.fixture(scope="session")
 def splits():

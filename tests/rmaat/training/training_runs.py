@@ -1,7 +1,9 @@
-"""Training with a break in the middle, shared by the tests of this folder."""
+"""Training with a break in the middle, and the command line, shared by the tests of this folder."""
 
+import pytest
 import torch
 
+from rmaat.cli.app import main
 from rmaat.training.trainer import Trainer
 
 
@@ -23,3 +25,10 @@ def run(make_model, recipe, splits, out, stop_at=None, resume=False):
 
 def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def rmaat(*arguments):
+    """Exit code of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code or 0
