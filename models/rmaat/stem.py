@@ -45,7 +45,7 @@ class HashedNGrams(nn.Module):
         Probability of dropping an n-gram, in training only.
 
     Source: hash n-gram embeddings of the Byte Latent Transformer, arXiv 2412.09871; narrow rows and dropped n-grams
-    are ours (docs/decisions/training.md).
+    are ours (docs/decisions/stems.md).
     """
 
     def __init__(self, dim: int, longest: int, buckets: int, rank: int, dropout: float) -> None:
