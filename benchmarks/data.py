@@ -16,7 +16,7 @@ CASES = {
     "pathfinder easy": (512, lambda n: pathfinder.generate(n, 1, pathfinder.Layout(contour_length=6), 1)),
     "pathfinder intermediate": (256, lambda n: pathfinder.generate(n, 1, pathfinder.Layout(contour_length=9), 1)),
     "pathfinder hard": (128, lambda n: pathfinder.generate(n, 1, pathfinder.Layout(), 1)),
-    "pathfinder 128 hard": (64, lambda n: pathfinder.generate(n, 1, pathfinder.Layout.of_size(128), 1)),
+    "pathfinder 128 hard": (64, lambda n: pathfinder.generate(n, 1, pathfinder.Layout(128), 1)),
 }
 
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rmaat import RMAATConfig, RMAATForSequenceClassification, RMAATModel, recur
+from rmaat.amrb import _Replay
 from rmaat.causal_lm import RMAATForCausalLM
 from rmaat.peak_memory import training_step_peak
 
@@ -142,10 +144,14 @@ def test_the_last_segment_is_not_run_twice() -> None:
     assert runs == [0, 1, 2, 3, 2, 1, 0]
 
 
-def test_nothing_is_kept_without_gradients() -> None:
-    model = RMAATForSequenceClassification(RMAATConfig(**SMALL))
+def test_nothing_is_kept_to_be_replayed_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, replay = RMAATForSequenceClassification(RMAATConfig(**SMALL)), Mock(side_effect=_Replay.apply)
+    monkeypatch.setattr(_Replay, "apply", replay)
     with torch.no_grad():
-        assert not model(torch.randint(1, 16, (2, 30))).logits.requires_grad
+        model(torch.randint(1, 16, (2, 30)))
+    assert not replay.called
+    model(torch.randint(1, 16, (2, 30)))
+    assert replay.called
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from attention_naive import dense_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_sim.errors import InputError
 from rmaat import AstromorphicAttention
 from rmaat.attention import SplitHeads, feature_map
-from rmaat.naive import dense_attention
 from rmaat_bridge import AstrocyticKernel, BioParameters, PresynapticResponse
 
 BIO = BioParameters.reference()

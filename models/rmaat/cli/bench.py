@@ -39,13 +39,13 @@ def lra(
     from rmaat.data.tasks import find_task
     from rmaat.training.benchmark import grid, run_cells
     from rmaat.training.benchmark_table import TABLES, collect, write_tables
-    from rmaat.training.recipe import parse_change
+    from rmaat.training.recipe import parse_changes
 
     refuse_foreign(out, TABLES, "*/*/seed-*/*.json", ("recipe",))
     for task in tasks.split(","):
         find_task(task, "--tasks")
     shared = {} if steps is None else {"optimisation.steps": steps}
-    run_cells(grid(tasks, models, seeds), config, shared | dict(map(parse_change, changes or [])), out, workers)
+    run_cells(grid(tasks, models, seeds), config, shared | parse_changes(changes, shared), out, workers)
     paths = write_tables(collect(out), out)
     print(paths[0].read_text(encoding="utf-8"))
     print("tables: " + ", ".join(map(str, paths)))

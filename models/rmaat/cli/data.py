@@ -45,7 +45,7 @@ def prepare(
     from rmaat.data.preparation import prepare as write_cache
     from rmaat.data.splits import default_folder
     from rmaat.data.tasks import find_task
-    from rmaat.training.recipe import parse_change
+    from rmaat.training.recipe import parse_changes
 
     find_task(task, "TASK")
     if settings and out is None:
@@ -54,7 +54,7 @@ def prepare(
     with Console().status(f"reading {folder or task}"):
         given = {"train": train, "validation": validation, "test": test}
         sizes = {split: n for split, n in given.items() if n is not None}
-        splits = write_cache(task, folder, source, out, sizes, seed, dict(map(parse_change, settings or [])))
+        splits = write_cache(task, folder, source, out, sizes, seed, parse_changes(settings))
     for name, data in splits.items():
         print(f"{name}: {len(data):,} examples, mean length {data.lengths.mean():,.0f}")
     print(f"cache: {out}")

@@ -63,6 +63,8 @@ def demo(
         write_json(out / "demo.json", about | {"seconds": seconds})
         path = write_report(out)
     typer.echo(f"\n{sum(seconds.values()):.0f} s; open {path}")
+    if not found["equal_to_numpy"]:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train on a task and test on unseen examples: checkpoint, metrics, curves and floors."""
     from rmaat.data.tasks import find_task
-    from rmaat.training.recipe import load_recipe, parse_change, refuse_overridden
+    from rmaat.training.recipe import load_recipe, parse_changes, refuse_overridden
     from rmaat.training.run import train as run
 
     if task is not None:
@@ -62,7 +62,7 @@ def train(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     recipe_name = config or f"{task or 'listops'}-small"
-    entries = dict(map(parse_change, changes or []))
+    entries = parse_changes(changes, given)
     recipe = load_recipe(recipe_name, given | entries)
     refuse_overridden(recipe, entries)
     find_task(recipe.task, f"{recipe_name}: task")

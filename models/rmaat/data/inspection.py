@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_sim.errors import InputError
+from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import load_splits
 from rmaat.data.tasks import SPLITS, find_task
@@ -68,6 +69,6 @@ def _draw(data: Sequences, picks: np.ndarray, picture: bool, path: Path) -> Path
             axis.plot(data[i], lw=0.3)
         axis.set_title(str(data.labels[i]), size=8)
         axis.axis("off")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as aside:
+        figure.savefig(aside, format="png", dpi=150)
     return path

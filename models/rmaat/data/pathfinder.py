@@ -30,6 +30,7 @@ Mask = NDArray[np.bool_]
 BLOCK = 64
 CANDIDATES = 24
 GRID = 2  # cells of the occupancy mask per pixel
+DASH_LEVEL = 0.75  # grey of the dashes, where the dots are white
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,18 @@ class Layout:
     Parameters
     ----------
     size : int
-        32 is Long Range Arena's; 128 is the same drawing twice as large on a wider field.
+        32 is Long Range Arena's; 128 is the same drawing twice as large on a wider field, with more distractors.
     contour_length : int
         Dashes of each of the two contours, from 2 to 14; published are 6 (easy), 9 (intermediate) and 14 (hard).
+
+    Raises
+    ------
+    InputError
+        If one of them is none of these.
     """
 
     size: int = 32
     contour_length: int = 14
-    continuity: float = 1.0
-    distractors: int = 5
-    dash_level: float = 0.75
-    seed_distance: float = 7.0
-    padding: float = 1.0
-    marker_radius: float = 1.5
-    dash: float = 2.0
-    margin: float = 1.0
-    thickness: float = 0.5
 
     def __post_init__(self) -> None:
         if self.size not in (32, 128):
@@ -62,13 +59,45 @@ class Layout:
         if not 2 <= self.contour_length <= 14:
             raise InputError("contour_length", self.contour_length, "from 2 to 14")
 
-    @classmethod
-    def of_size(cls, size: int, contour_length: int = 14) -> Layout:
-        """Long Range Arena's 32 x 32 layout, or the one for 128 x 128."""
-        if size != 128:
-            return cls(size, contour_length)
-        doubled = {"seed_distance": 14.0, "marker_radius": 3.0, "dash": 4.0, "margin": 2.0, "thickness": 1.0}
-        return cls(size, contour_length, distractors=20, padding=2.0, **doubled)
+    @property
+    def scale(self) -> float:
+        """How many times as large as on 32 x 32 everything is drawn."""
+        return 2.0 if self.size == 128 else 1.0
+
+    @property
+    def distractors(self) -> int:
+        """Contours of a third of the length that belong to no dot."""
+        return 20 if self.size == 128 else 5
+
+    @property
+    def seed_distance(self) -> float:
+        """From the start of one contour to that of the other."""
+        return 7.0 * self.scale
+
+    @property
+    def padding(self) -> float:
+        """Rim of the image that stays empty."""
+        return 1.0 * self.scale
+
+    @property
+    def marker_radius(self) -> float:
+        """Of the two dots."""
+        return 1.5 * self.scale
+
+    @property
+    def dash(self) -> float:
+        """Length of a dash."""
+        return 2.0 * self.scale
+
+    @property
+    def margin(self) -> float:
+        """What is kept free around a dash, and half of the gap to the next of its contour."""
+        return 1.0 * self.scale
+
+    @property
+    def thickness(self) -> float:
+        """Of a dash."""
+        return 0.5 * self.scale
 
 
 def generate(n: int, seed: int, layout: Layout | None = None, workers: int | None = None) -> Sequences:
@@ -184,13 +213,13 @@ class _Drawing:
     def _extend(
         self, tip: Array, heading: Array, beside: tuple[Array, Array] | None = None
     ) -> tuple[Array, Array, Array, Mask]:
-        """Next dash of a contour: its turn d has the density cos^2(continuity d) for continuity |d| < pi/2.
+        """Next dash of a contour: its turn d has the density cos^2(d) for |d| < pi/2.
 
         Candidates are drawn by their density and the first free one is taken. `beside` is a dash that is
         not in the mask yet and must not be touched either.
         """
         layout, rng = self.layout, self.rng
-        turn = _cosine_squared(rng.random((CANDIDATES, self.n))) / layout.continuity
+        turn = _cosine_squared(rng.random((CANDIDATES, self.n)))
         direction = heading + turn
         tail = tip + layout.margin * _unit(heading) + layout.margin * _unit(direction)
         head = tail + layout.dash * _unit(direction)
@@ -237,7 +266,7 @@ class _Drawing:
         layout = self.layout
         image = np.zeros((self.n, layout.size, layout.size))
         tails, heads = np.stack(self.tails, axis=1), np.stack(self.heads, axis=1)
-        self._stamp(image, tails, heads, layout.thickness / 2, layout.dash_level)
+        self._stamp(image, tails, heads, layout.thickness / 2, DASH_LEVEL)
         self._stamp(image, marks, marks, layout.marker_radius, 1.0)
         return np.rint(255 * image).astype(np.uint8)
 

@@ -16,6 +16,7 @@ from astro_sim.errors import InputError
 from astro_sim.provenance import replacing, timestamp, versions
 
 ARRAYS = ("tokens", "offsets", "labels")
+POOL = 32  # batches among which examples are sorted by length
 FILES = (*(f"{name}.npy" for name in ARRAYS), "about.json")
 
 
@@ -185,13 +186,18 @@ class Sequences:
 
 
 def length_bucketed_batches(
-    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int, pool: int = 32
+    lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int
 ) -> Iterator[NDArray[np.int64]]:
     """Batches of examples of similar length, in random order; a function of (seed, epoch) alone.
 
-    The shuffled examples are sorted by length inside pools of `pool` batches, so that little padding is
+    The shuffled examples are sorted by length inside pools of :data:`POOL` batches, so that little padding is
     left while the make-up of a batch still changes from epoch to epoch. The last, incomplete batch is
     dropped.
+
+    Parameters
+    ----------
+    lengths : array of int, shape (n,)
+        Tokens of each example.
 
     Yields
     ------
@@ -200,7 +206,7 @@ def length_bucketed_batches(
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
     order = order[: len(order) // batch_size * batch_size]
-    for start in range(0, len(order), batch_size * pool):
-        block = order[start : start + batch_size * pool]
+    for start in range(0, len(order), batch_size * POOL):
+        block = order[start : start + batch_size * POOL]
         block = block[np.argsort(lengths[block], kind="stable")].reshape(-1, batch_size)
         yield from rng.permutation(block)

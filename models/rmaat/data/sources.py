@@ -24,10 +24,10 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
 
 @dataclass(frozen=True)
 class Download:
-    """An archive on the network; `md5` is the checksum its makers publish, None where they publish none."""
+    """An archive on the network; `md5` is the checksum that its makers publish."""
 
     url: str
-    md5: str | None = None
+    md5: str
 
 
 @contextmanager
@@ -118,8 +118,6 @@ def _continue(url: str, part: Path) -> int:
 
 
 def _check(path: Path, download: Download) -> None:
-    if download.md5 is None:
-        return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != download.md5:

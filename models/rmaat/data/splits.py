@@ -25,10 +25,14 @@ PROBE = 64  # examples that tell whether a generator can draw more of them
 
 @dataclass(frozen=True)
 class StageExamples:
-    """`n` training examples of one stage of a curriculum, drawn when the stage begins: some take minutes."""
+    """`n` training examples of one stage of a curriculum, drawn when the stage begins: some take minutes.
+
+    `longest` is the most tokens that one may have, where the stage says so.
+    """
 
     n: int
     draw: Callable[[], Sequences]
+    longest: int = 0
 
     def __len__(self) -> int:
         return self.n
@@ -50,8 +54,9 @@ class Splits:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence."""
-        return max(int(getattr(self, split).lengths.max()) for split in SPLITS)
+        """Tokens of the longest sequence; of stages that are drawn later, the most that they may have."""
+        read = max(int(getattr(self, split).lengths.max()) for split in SPLITS)
+        return max([read, *(stage.longest for stage in self.stages)])
 
     def about(self) -> dict[str, dict[str, int]]:
         """Examples and tokens of each split: what tells other data from the same."""
@@ -159,7 +164,7 @@ def _stages(
             draw(PROBE)  # what cannot be drawn is refused before training
         except InputError as error:
             raise InputError(f"data.curriculum.{index}: {error.field}", error.value, error.allowed) from None
-        stages.append(StageExamples(n, partial(draw, n)))
+        stages.append(StageExamples(n, partial(draw, n), longest=(stage.max_length or 1) - 1))
     return tuple(stages)
 
 

@@ -63,7 +63,7 @@ def _listops_drawn(n: int, seed: int, **bounds: int) -> Sequences:
 
 
 def _pathfinder_drawn(n: int, seed: int, size: int = 32, contour_length: int = 14) -> Sequences:
-    return pathfinder.generate(n, seed, pathfinder.Layout.of_size(size, contour_length))
+    return pathfinder.generate(n, seed, pathfinder.Layout(size, contour_length))
 
 
 _IMDB = Download("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz", "7c2ac02c03563afcf9b574c7e56c153a")

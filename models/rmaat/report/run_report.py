@@ -13,7 +13,6 @@ import xarray as xr
 from astro_sim import load_recording
 from astro_sim.errors import InputError
 from astro_sim.provenance import file_sha256
-from rmaat.config import RMAATConfig
 from rmaat.report import figures
 from rmaat.report.page import Section, write_page
 from rmaat.training.log import read_curves
@@ -136,7 +135,7 @@ def _training(run: Path) -> Section:
     test, floors, recipe = result["test"], result["floors"], result["recipe"]
     config = read_json(run / "demo.json")["config"]
     accuracy = f"{test.share('accuracy')} ± {test.share('standard_error')}"
-    backprop = recipe["model"].get("backprop", RMAATConfig.model_fields["backprop"].default)
+    backprop = read_json(run / "train" / "checkpoint" / "config.json")["backprop"]
     stages = ", first on easier examples" if recipe["data"]["curriculum"] else ""
     return Section(
         title="Training",

@@ -22,7 +22,7 @@ from rmaat.config import RMAATConfig
 from rmaat.data.splits import source_folder
 from rmaat.training.benchmark_table import collect, folder_name, read_result, refuse_other_recipe, with_defaults
 from rmaat.training.folder import refuse_other_run
-from rmaat.training.recipe import Recipe, load_recipe, parse_change
+from rmaat.training.recipe import Recipe, load_recipe, parse_changes
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "no-retention": {"retention": "off"},
@@ -75,8 +75,8 @@ class Cell:
         ablation = ABLATIONS.get(name, {})
         own = {"task", "kind", "seed", *ablation, *own_fields(name)}
         entries = changes | {f"model.{field}": value for field, value in ablation.items()}
-        for text in settings.split(";") if colon else ():
-            field, value = parse_change(text.removeprefix("model."), "--models")
+        texts = (text.removeprefix("model.") for text in settings.split(";")) if colon else ()
+        for field, value in parse_changes(texts, option="--models").items():
             if field in own:
                 raise InputError("--models", self.model, f"another field: {field} makes {name} what it is")
             if field not in RMAATConfig.model_fields and field.partition(".")[0] not in Recipe.model_fields:

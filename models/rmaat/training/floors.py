@@ -197,7 +197,7 @@ def _n_grams(low: int, high: int) -> Callable[[], Any]:
     return lambda: make_pipeline(
         HashingVectorizer(analyzer="char", ngram_range=(low, high), n_features=2**20, norm=None, alternate_sign=False),
         TfidfTransformer(sublinear_tf=True),
-        LinearSVC(C=0.5),
+        LinearSVC(C=0.5, random_state=0),
     )
 
 

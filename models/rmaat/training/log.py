@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 class CurveLog:
-    """Rows of :data:`COLUMNS` in ``metrics.csv``; a resumed run drops the rows after its state."""
+    """Rows of :data:`COLUMNS` in ``metrics.csv``; a resumed run drops the rows after its state, of TensorBoard too."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path = folder / "metrics.csv"
@@ -43,7 +43,7 @@ class CurveLog:
         if find_spec("tensorboard") or find_spec("tensorboardX"):
             from lightning.fabric.loggers import TensorBoardLogger
 
-            self.board = TensorBoardLogger(folder, name="tensorboard", version="")
+            self.board = TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step + 1)
 
     def write(self, step: int, split: str, **values: float) -> None:
         """Append one row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -163,8 +164,25 @@ def refuse_overridden(recipe: Recipe, changes: dict[str, Any]) -> None:
             raise InputError(name, changes[name], f"{allowed}, for --model {recipe.kind}")
 
 
-def parse_change(text: str, option: str = "--set") -> tuple[str, Any]:
-    """``name=value`` of an option, with the value in TOML, or taken as a string where it is not TOML."""
+def parse_changes(texts: Iterable[str] | None, given: Collection[str] = (), option: str = "--set") -> dict[str, Any]:
+    """Values by name of an option's ``name=value``; none of the names is among those `given` by other options.
+
+    Raises
+    ------
+    InputError
+        If one is of another form, or a name is there twice.
+    """
+    changes: dict[str, Any] = {}
+    for text in texts or ():
+        name, value = _parse_change(text, option)
+        if name in changes or name in given:
+            raise InputError(option, text, f"{name} once; it is given twice")
+        changes[name] = value
+    return changes
+
+
+def _parse_change(text: str, option: str) -> tuple[str, Any]:
+    """One ``name=value``, with the value in TOML, or taken as a string where it is not TOML."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise InputError(option, text, "name=value")

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import file_sha256, refuse_to_replace, timestamp, versions, write_json
+from astro_sim.provenance import file_sha256, refuse_to_replace, replacing, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import Splits, derived_seed, load_splits
 from rmaat.data.tasks import SPLITS, TASKS
@@ -36,7 +36,6 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    console: Console | None = None,
 ) -> dict[str, Any]:
     """Train by `recipe` and test the result.
 
@@ -66,7 +65,7 @@ def train(
     """
     if resume and overwrite:
         raise InputError("--overwrite", overwrite, "not set, with --resume")
-    out, console = Path(out), console or Console()
+    out, console = Path(out), Console()
     if bio is not None and Path(bio).resolve().is_relative_to(out.resolve()):
         raise InputError("--out", str(out), "another folder than that of --bio")
     parameters = BioParameters.load(bio) if bio is not None else BioParameters.reference()
@@ -79,7 +78,8 @@ def train(
         precision=options.precision,
     )
     fabric.launch()
-    refuse_what_no_graph_holds(recipe, fabric)
+    if recipe.kind != "floor":
+        refuse_what_no_graph_holds(recipe, fabric)
     if fabric.is_global_zero:
         check_folder(out, resume, overwrite)
     start = _start(recipe, out)
@@ -98,7 +98,7 @@ def train(
             console.print(f"data: {n[0]:,} training and {n[1]:,} test examples of {splits.origin}")
         fabric.barrier()
         if trainer is None:
-            return _train_floors(recipe, splits, out, console)
+            return _train_floors(recipe, splits, fabric, out, console)
         if fabric.global_rank:  # the processes start from the same weights and drop out different ones
             torch.manual_seed(derived_seed(recipe.seed, f"process {fabric.global_rank}"))
         trainer.fit(resume)
@@ -133,28 +133,32 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
         write_json(out / "result.json", result)
         from rmaat.report.figures import training_curves  # matplotlib takes its time
 
-        training_curves(read_curves(out / "metrics.csv"), trivial).savefig(out / "curves.png", dpi=150)
+        figure = training_curves(read_curves(out / "metrics.csv"), trivial)
+        with replacing(out / "curves.png") as aside:
+            figure.savefig(aside, format="png", dpi=150)
         console.print(f"test {_said(scores, len(splits.test))}, after {trainer.elapsed:.0f} s of training")
         _tell_floors(trivial, recipe, console)
         console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")
     return result
 
 
-def _train_floors(recipe: Recipe, splits: Splits, out: Path, console: Console) -> dict[str, Any]:
+def _train_floors(recipe: Recipe, splits: Splits, fabric: Fabric, out: Path, console: Console) -> dict[str, Any]:
     """Fit the trivial models of the task, the costly ones too, and write their scores."""
     n = len(splits.test)
     scores = _floors(recipe, splits.train, splits.test, costly=True)
     result = {"task": recipe.task, "floors": scores, "n": n, "recipe": recipe.model_dump(mode="json")}
-    write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
-    for name, value in scores.items():
-        console.print(f"floor {name}: {value:.1%} ({n} unseen examples)")
-    console.print(f"result.json is in {out}")
+    if fabric.is_global_zero:
+        write_json(out / "result.json", result | {"versions": versions(), "created": timestamp()})
+        for name, value in scores.items():
+            console.print(f"floor {name}: {value:.1%} ({n} unseen examples)")
+        console.print(f"result.json is in {out}")
     return result
 
 
 def _floors(recipe: Recipe, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
-    """What trivial models make of the tokens that the model sees; of pictures, which they need whole, of all."""
-    if (longest := recipe.data.max_length) is not None and not TASKS[recipe.task].picture:
+    """What trivial models make of the tokens that the model sees; of labelled pictures, needed whole, of all."""
+    whole = TASKS[recipe.task].picture and recipe.objective == "labels"
+    if (longest := recipe.data.max_length) is not None and not whole:
         train, test = train.cut(longest), test.cut(longest)
     if recipe.objective == "masked":
         return hidden_token_floors(train, test)
@@ -199,7 +203,6 @@ def score_checkpoint(
     batch_size: int,
     seed: int | None,
     out: Path | None,
-    console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, or that of a run's folder, on one split of `data`, or of the data that its recipe names.
 
@@ -214,7 +217,7 @@ def score_checkpoint(
     if data is None and source is not None:
         raise InputError("--source", source, "none without --data")
     place: dict[str, Any] = {"curriculum": ()} | ({} if data is None else {"folder": str(data), "source": source})
-    console = console or Console()
+    console = Console()
     with console.status(f"reading or drawing the data of {recipe.task}"):
         splits = load_splits(recipe.task, recipe.data.model_copy(update=place), recipe.seed if seed is None else seed)
     if splits.folder is not None:

@@ -1,7 +1,8 @@
-"""The training loop on Lightning Fabric: one device or several, resumable bit for bit on a CPU."""
+"""The training loop on Lightning Fabric: one device or several; one process on a CPU resumes bit for bit."""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import replacing
+from astro_sim.provenance import replacing, write_json
 from rmaat.data.splits import Splits, derived_seed
 from rmaat.training.batches import Batch, Batches
 from rmaat.training.checkpoint import TrainingProgress, load_state, save_state
@@ -31,6 +32,7 @@ from rmaat.training.recipe import OptimisationRecipe, Recipe
 log = logging.getLogger(__name__)
 
 ROWS_PER_RUN = 60
+VALIDATION = "validation.json"  # in a checkpoint: after which step it was the best, with which accuracy
 BETAS = (0.9, 0.98)  # a short memory of squared gradients suits short runs and growing lengths
 
 
@@ -183,14 +185,15 @@ class Trainer:
             curves.write(step, "validation", loss=scores.loss, accuracy=scores.accuracy, **self._usage())
         if scores.accuracy > self.best:
             self.best = scores.accuracy
-            self.save()
+            self._save_checkpoint(step)
 
-    def save(self) -> None:
-        """Write the averaged weights and their configuration to ``checkpoint/``."""
+    def _save_checkpoint(self, step: int) -> None:
+        """Write the averaged weights, their configuration and what they reached to ``checkpoint/``."""
         if self.fabric.is_global_zero:
             with replacing(self.out / "checkpoint") as room:
                 self._averaged.save_pretrained(room)
                 (room / "recipe.json").write_text(self.recipe.model_dump_json(indent=1), encoding="utf-8")
+                write_json(room / VALIDATION, {"step": step, "accuracy": self.best})
 
     @property
     def _averaged(self) -> Any:
@@ -238,13 +241,24 @@ class Trainer:
         save_state(self.out / "states", progress, self._modules, self.optimizer.optimizer, random)
 
     def _fault(self) -> str | None:
-        """What is wrong with the checkpoint of the best weights."""
+        """What is wrong with the checkpoint of the best weights.
+
+        One that was written after the newest state is of steps that are trained again; only one process on a CPU
+        and without a clock comes to the same weights again.
+        """
         folder = self.out / "checkpoint"
         try:
             recipe = load_checkpoint(folder)[1]
         except InputError as error:
             return str(error)
-        return None if recipe == self.recipe else f"{folder} is of another recipe"
+        if recipe != self.recipe:
+            return f"{folder} is of another recipe"
+        try:
+            reached = json.loads((folder / VALIDATION).read_text(encoding="utf-8"))["accuracy"]
+        except (OSError, ValueError, TypeError, KeyError):
+            reached = None
+        exact = self.fabric.device.type == "cpu" and self.fabric.world_size == 1 and not self.options.minutes
+        return None if exact or reached == self.best else f"{folder} was written after the newest state"
 
     def _restore(self) -> int:
         found = load_state(self.out / "states", self._modules, self.optimizer.optimizer, self.options.steps)
@@ -265,6 +279,8 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"])
         if rank := self.fabric.global_rank:  # the state is that of process 0; the others drop out other entries
             torch.manual_seed(derived_seed(self.recipe.seed, f"process {rank}, step {step}"))
+            self.loss_mean.reset()  # of which the state has those of process 0, as of the tokens
+            self.accuracy.reset()
         return step
 
 

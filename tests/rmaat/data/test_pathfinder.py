@@ -58,7 +58,7 @@ def test_turns_have_the_published_density():
 
 
 def test_large_images_and_impossible_layouts():
-    data = generate(2, 0, Layout.of_size(128, 6), workers=1)
+    data = generate(2, 0, Layout(128, 6), workers=1)
     assert data.lengths.tolist() == [128 * 128] * 2
     for wrong in ({"size": 64}, {"contour_length": 15}):
         with pytest.raises(InputError):

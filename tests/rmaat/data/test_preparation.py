@@ -83,7 +83,7 @@ def test_the_generator_takes_its_settings(tmp_path):
     done = CliRunner().invoke(app, ["prepare", "pathfinder", *settings, *few, "--out", str(tmp_path / "wide")])
     assert done.exit_code == 0, done.exception
     drawn, seed = Sequences.open(tmp_path / "wide" / "train"), derived_seed(0, "train")
-    expected = pathfinder.generate(2, seed, pathfinder.Layout.of_size(128, 6), workers=1)
+    expected = pathfinder.generate(2, seed, pathfinder.Layout(128, 6), workers=1)
     assert drawn.lengths.tolist() == [128 * 128] * 2 and np.array_equal(drawn.tokens, expected.tokens)
     assert (drawn.about["size"], drawn.about["contour_length"]) == (128, 6)
 

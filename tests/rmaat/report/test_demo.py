@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rmaat.report.run_report import sections, write_report
 from rmaat.training.folder import held
 from rmaat.training.log import read_curves
 from rmaat_bridge import BioParameters
+from rmaat_lava.trial import deploy_run
 
 RECIPE = """
 task = "listops"
@@ -97,9 +99,10 @@ def test_the_training_is_that_of_the_result(run: Path) -> None:
     path = run / "train" / "result.json"
     result = json.loads(path.read_text())
     result["recipe"] |= {"task": "mnist"}
-    result["recipe"]["model"] |= {"backprop": "bptt"}
     result["recipe"]["data"] |= {"curriculum": []}
-    with holding(path, json.dumps(result)):
+    config = run / "train" / "checkpoint" / "config.json"  # which says it also where the kind of the model decides
+    trained = json.loads(config.read_text()) | {"backprop": "bptt"}
+    with holding(path, json.dumps(result)), holding(config, json.dumps(trained)):
         page = write_report(run).read_text(encoding="utf-8")
     assert "The task mnist, trained by BPTT; validation" in page and "mnist, unseen" in page
     with holding(run / "deploy" / "outputs.npz", ""), pytest.raises(InputError, match=r"outputs\.npz"):
@@ -166,6 +169,20 @@ def test_what_no_demo_wrote_is_kept(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert exit_.value.code == 2
     assert f"expected a folder without {name}, which this command would replace" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "kept"
+
+
+def test_integers_that_differ_are_an_error_after_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differing(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return deploy_run(*arguments, **options) | {"equal_to_numpy": False}
+
+    monkeypatch.setattr("rmaat_lava.trial.deploy_run", differing)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--config", str(tmp_path / "tiny.toml"), "--target", "numpy", "--out", str(tmp_path / "run")])
+    assert exit_.value.code == 1 and "DIFFERENT from" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_one_demo_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -291,6 +291,8 @@ def test_alpha_1_stays_1():
         ("--tasks", "chess"),
         ("--models", "rmaat,rmaat:segments=4"),
         ("--models", "rmaat:segment_length"),
+        ("--models", "rmaat:dim=8;model.dim=16"),
+        ("--steps", "5", "--set", "optimisation.steps=7"),
         ("--tasks", "listops,text"),  # whose data are not there
         ("--models", "rmaat:segment_length=0"),
         ("--models", "rmt:retention=uniform"),

@@ -50,6 +50,8 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
         (("--set", "model.input_kind=features"), "model.input_kind: got 'features', expected tokens or levels"),
         (("--set", "model.width=3"), "width"),
         (("--set", "model.dim"), "--set: got 'model.dim', expected name=value"),
+        (("--set", "model.dim=8", "--set", "model.dim=16"), "--set: got 'model.dim=16', expected model.dim once"),
+        (("--steps", 5, "--set", "optimisation.steps=7"), "expected optimisation.steps once; it is given twice"),
         (("--set", "=5"), "--set: got '=5', expected name=value"),
         (("--set", "model.dim=nan"), "model.dim: got nan"),
         (("--set", "model.self=3"), "model.self: got 3, expected one of vocab_size"),
@@ -85,7 +87,8 @@ def test_a_stem_of_another_width_than_the_pictures_is_refused(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "picture_width" in error and "8, the width of the pictures" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-    assert rmaat("train", *options, *arguments, "--set=model.picture_width=8") == 0
+    fitting = [f"--set=model.{name}={value}" for name, value in (stem | {"picture_width": 8}).items()]
+    assert rmaat("train", *options, *fitting) == 0
     for split in ("train", "validation", "test"):
         Sequences.from_list([rng.integers(1, 257, 256)] * 4, [0, 1] * 2, 257, 2).save(tmp_path / "large" / split)
     assert rmaat("evaluate", tmp_path / "out", "--data", tmp_path / "large") == 2

@@ -16,6 +16,7 @@ from training_runs import run, same
 from astro_sim.provenance import file_sha256
 from rmaat.data.listops import Grammar, generate
 from rmaat.data.splits import StageExamples
+from rmaat.training.evaluation import TotalScore
 from rmaat.training.log import CurveLog, read_curves
 from rmaat.training.models import load_checkpoint
 from rmaat.training.recipe import DataRecipe
@@ -169,6 +170,22 @@ def test_a_broken_checkpoint_is_replaced_by_what_is_restored(make_model, make_re
     assert "weights of step 12 take the place of the best ones, which cannot be used: " in caplog.text
     assert same(whole.average, resumed.average) and 0 <= resumed.best <= whole.best
     assert same(load_checkpoint(checkpoint)[0], whole.average.module)
+
+
+def test_a_checkpoint_of_steps_that_are_trained_again_is_not_kept_where_they_end_elsewhere(
+    make_model, make_recipe, splits, tmp_path, caplog, monkeypatch
+):
+    """By the clock: the best of step 12, after the state of step 8, is of a branch that is gone."""
+    recipe = make_recipe(minutes=1000.0)  # by which the learning rate is never behind that of the steps
+    scores = (TotalScore(1.0, accuracy, 8) for accuracy in (0.3, 0.2, 0.9, 0.2, 0.1))
+    monkeypatch.setattr("rmaat.training.trainer.evaluate", lambda *_: next(scores))
+    run(make_model, recipe, splits, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "states" / "step-00000012")
+    checkpoint = tmp_path / "run" / "checkpoint" / "validation.json"
+    assert json.loads(checkpoint.read_text()) == {"step": 12, "accuracy": 0.9}
+    trainer = run(make_model, recipe, splits, tmp_path / "run", resume=True)
+    assert "was written after the newest state" in caplog.text
+    assert json.loads(checkpoint.read_text()) == {"step": 8, "accuracy": 0.2} and trainer.best == 0.2
 
 
 @pytest.mark.parametrize("harm", ["average/", "optimizer/"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from training_runs import rmaat
 
+from rmaat.data.listops import Grammar, generate
 from rmaat.data.sequences import Sequences
 from rmaat.training.folder import held
 from rmaat.training.log import read_curves
@@ -20,7 +21,9 @@ def test_a_run_leaves_checkpoint_curves_and_result(recipe_file, tmp_path, capsys
     said = capsys.readouterr().out
     result = json.loads((out / "result.json").read_text())
     names = {path.name for path in (out / "checkpoint").iterdir()}
-    assert names == {"config.json", "model.safetensors", "recipe.json"}
+    assert names == {"config.json", "model.safetensors", "recipe.json", "validation.json"}
+    reached = json.loads((out / "checkpoint" / "validation.json").read_text())
+    assert reached["accuracy"] == result["validation"]["accuracy"] and reached["step"] in (1, 2)
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "metrics.csv").read_text().count("validation") == 2
     assert result["recipe"]["seed"] == 3 and result["test"]["n"] == 8
@@ -161,6 +164,15 @@ def test_a_model_of_the_whole_sequence_holds_the_longest_of_the_test_set(tmp_pat
         assert config["segment_length"] == held_at_once
 
 
+def test_a_model_of_the_whole_sequence_holds_the_longest_of_a_stage(recipe_file, tmp_path):
+    for split in ("train", "validation", "test"):
+        generate(8, 0, Grammar(max_depth=4, min_length=20, max_length=40)).save(tmp_path / "data" / split)
+    stage = "--set=data.curriculum=[{steps=1,batch_size=4,min_length=50,max_length=90}]"
+    run = ("train", "--config", recipe_file, "--model", "linear", stage, "--data", tmp_path / "data")
+    assert rmaat(*run, "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "checkpoint" / "config.json").read_text())["segment_length"] == 89
+
+
 def test_a_setting_that_a_baseline_has_anyhow_may_be_given(recipe_file, tmp_path):
     """Also where false stands for off."""
     run = ("train", "--config", recipe_file, "--model", "rmt", "--out", tmp_path / "run")
@@ -189,6 +201,24 @@ def test_floors_see_what_the_model_sees(tmp_path, capsys):
     rows = read_curves(tmp_path / "other" / "metrics.csv")
     best = max(float(row["accuracy"]) for row in rows if row["split"] == "validation")
     assert result["validation"] == {"accuracy": best, "n": 40} and "byte bigrams" not in result["floors"]
+
+
+def test_floors_of_masked_pictures_see_what_the_model_sees(tmp_path):
+    """Pictures whose first rows are black, and of which nothing else is read."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation", "test"):
+        rows = [np.append(np.ones(16, int), rng.integers(2, 257, 48)) for _ in range(8)]
+        Sequences.from_list(rows, [0, 1] * 4, 257, 2).save(tmp_path / "data" / split)
+    run = ("train", "--task", "image", "--model", "floor", "--objective", "masked", "--data", tmp_path / "data")
+    assert rmaat(*run, "--set=data.max_length=16", "--out", tmp_path / "run") == 0
+    (floor,) = json.loads((tmp_path / "run" / "result.json").read_text())["floors"].values()
+    assert floor == 1
+
+
+def test_floors_of_a_recipe_that_asks_for_a_gpu(recipe_file, tmp_path):
+    """They train nothing that could be recorded."""
+    options = ("--model", "floor", "--set=optimisation.cuda_graph=true", "--out", tmp_path / "run")
+    assert rmaat("train", "--config", recipe_file, *options) == 0
 
 
 def test_two_devices_are_taken_when_torchrun_says_so_alone(tmp_path, monkeypatch):
