@@ -22,20 +22,16 @@ import torch
 from measure import write_json
 
 from rmaat import RMAATConfig, RMAATForCausalLM, baseline_config
+from rmaat.training.models import trainable
 
 
 def matched(name: str, length: int, **fields: Any) -> RMAATConfig:
     """A causal baseline whose feed-forward network is as wide as makes its parameters those of RMAAT."""
     common: dict[str, Any] = {"heads": 4, "causal": True, "backprop": "bptt"}
     config, target = (baseline_config(model, length, **common | fields) for model in (name, "rmaat"))
-    missing = parameters(RMAATForCausalLM(target)) - parameters(RMAATForCausalLM(config))
+    missing = trainable(RMAATForCausalLM(target)) - trainable(RMAATForCausalLM(config))
     hidden = missing / (config.layers * (2 * config.dim + 1))  # weights of one hidden unit in every layer
     return config.model_copy(update={"ffn_dim": 4 * config.dim + round(hidden)})
-
-
-def parameters(model: torch.nn.Module) -> int:
-    """Number of trained numbers."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def train(
@@ -136,7 +132,7 @@ def main() -> None:
             start = time.process_time()
             model = train(config, training, options, rate, seed)
             bits = [bits_per_character(model, part, options.length, options.windows) for part in (validation, test)]
-            run |= {"parameters": parameters(model), "validation": bits[0], "test": bits[1]}
+            run |= {"parameters": trainable(model), "validation": bits[0], "test": bits[1]}
             rows.append(run | {"cpu_s": time.process_time() - start})
             print(rows[-1], flush=True)
             cells = [summary(rows, *cell) for cell in dict.fromkeys((row["model"], row["stem"]) for row in rows)]

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from processor_time import cpu_seconds
 
 from astro_sim.provenance import timestamp, versions, write_json
 from rmaat.data import listops
@@ -33,22 +34,18 @@ from rmaat_lava.program import flatten, time_steps
 from rmaat_lava.trial import float_logits, load_run
 
 BARE = Path(__file__).parent / "lava_bare"
+BARE_SEQUENCES, BARE_ROUNDS = 20, 3
+TUNING_RATE, TUNING_BATCH = 2e-5, 32
 
 
-def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
-    """Processor time so far, of this process or of the children that have ended."""
-    used = resource.getrusage(who)
-    return used.ru_utime + used.ru_stime
-
-
-def compare(deployment: Deployment, data: Sequences, max_length: int | None = None) -> dict[str, Any]:
+def compare(deployment: Deployment, data: Sequences) -> dict[str, Any]:
     """Run the sequences on both targets; ratios of wall time (the least of three on NumPy) and of processor time."""
-    inputs, lengths = data.padded(np.arange(len(data)), max_length)
+    inputs, lengths = data.padded(np.arange(len(data)))
     before = cpu_seconds(resource.RUSAGE_CHILDREN)
     lava = run(deployment, inputs, "lava", lengths=lengths)
-    lava_cpu, before = cpu_seconds(resource.RUSAGE_CHILDREN) - before, cpu_seconds()
+    lava_cpu, before = cpu_seconds(resource.RUSAGE_CHILDREN) - before, cpu_seconds(resource.RUSAGE_SELF)
     numpy = [run(deployment, inputs, "numpy", lengths=lengths) for _ in range(3)]
-    best, numpy_cpu = min(found.seconds for found in numpy), (cpu_seconds() - before) / 3
+    best, numpy_cpu = min(found.seconds for found in numpy), (cpu_seconds(resource.RUSAGE_SELF) - before) / 3
     return {
         "sequences": len(lengths),
         "tokens": int(lengths.sum()),
@@ -78,19 +75,19 @@ def probes(deployment: Deployment, data: Sequences) -> dict[str, Any]:
     }
 
 
-def against_bare(deployment: Deployment, data: Sequences, sequences: int = 20, repeats: int = 3) -> dict[str, float]:
+def against_bare(deployment: Deployment, data: Sequences) -> dict[str, float]:
     """A time step of classifier and bare network in turn: wall time, the least of each; processor time, the median.
 
     Processor time of start and end is taken off by runs of one sequence.
     """
     os.environ["PYTHONPATH"] = str(BARE)
-    inputs, lengths = data.padded(np.arange(sequences))
+    inputs, lengths = data.padded(np.arange(BARE_SEQUENCES))
     program = flatten(deployment.program)
 
     def measured(simulated: Callable[[int], float]) -> tuple[float, float]:
         """Seconds a step, wall and processor."""
-        used, steps = [], [time_steps(deployment.program, lengths[:count]) for count in (1, sequences)]
-        for count in (1, sequences):
+        used, steps = [], [time_steps(deployment.program, lengths[:count]) for count in (1, BARE_SEQUENCES)]
+        for count in (1, BARE_SEQUENCES):
             before = cpu_seconds(resource.RUSAGE_CHILDREN)
             wall = simulated(count)
             used.append(cpu_seconds(resource.RUSAGE_CHILDREN) - before)
@@ -103,7 +100,7 @@ def against_bare(deployment: Deployment, data: Sequences, sequences: int = 20, r
         settings = {"steps": int(time_steps(deployment.program, lengths[:count]))}
         return float(run_in_child("bare_models:bare", program, settings, 600.0)["seconds_per_step"])
 
-    full, empty = np.array([[measured(form) for form in (classifier, bare)] for _ in range(repeats)]).swapaxes(0, 1)
+    full, empty = np.array([[measured(form) for form in (classifier, bare)] for _ in range(BARE_ROUNDS)]).swapaxes(0, 1)
     return {
         "seconds_per_step": full[:, 0].min(),
         "bare_seconds_per_step": empty[:, 0].min(),
@@ -120,8 +117,6 @@ def accuracy(
     test: Sequences,
     steps: int,
     formats: list[WeightFormat],
-    learning_rate: float = 2e-5,
-    batch_size: int = 32,
 ) -> dict[str, Any]:
     """Points of accuracy that the integers lose, after calibration and after fine-tuning, with standard errors.
 
@@ -132,9 +127,9 @@ def accuracy(
     def tuned(weights: WeightFormat | None) -> RMAATForSequenceClassification:
         copied = copy.deepcopy(model).train()
         forward = QuantizationAware(copied, calibration, weights) if weights else copied
-        optimizer, rng = torch.optim.AdamW(copied.parameters(), lr=learning_rate), np.random.default_rng(0)
+        optimizer, rng = torch.optim.AdamW(copied.parameters(), lr=TUNING_RATE), np.random.default_rng(0)
         for _ in range(steps):
-            some = rng.integers(0, len(train), batch_size)
+            some = rng.integers(0, len(train), TUNING_BATCH)
             ids, n = map(torch.from_numpy, train.padded(some))
             optimizer.zero_grad()
             forward(ids, n, torch.from_numpy(train.labels[some])).loss.backward()
@@ -187,6 +182,7 @@ def second_task(folder: Path, held_out: int, steps: int, formats: list[WeightFor
 
 
 def main() -> None:
+    """Measure the stages that were asked for; the JSON is written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--short", type=int, default=1000, help="sequences of 64 to 128 tokens")

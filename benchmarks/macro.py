@@ -195,6 +195,7 @@ def measure(quick: bool) -> dict[str, object]:
 
 
 def main() -> None:
+    """Measure and write one JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--quick", action="store_true")

@@ -11,12 +11,13 @@ Run ``python benchmarks/networks.py --out runs/bench/networks.json``.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from processor_time import cpu_seconds
 
 # Short and long model time, seconds: far enough apart for the difference to exceed the scatter of a build, and at
 # run time so long that both are compiled (see `brian_backend.NUMPY_STEPS`).
@@ -32,12 +33,6 @@ MODELS = ("ring", "ring-every-step", "network")
 RING_RECORD_DT = {"ring": 0.5, "ring-every-step": 0.05}
 FORMS = ("library", "published")
 BACKENDS = ("brian2", "brian2-standalone")
-
-
-def cpu_seconds() -> float:
-    """User and system time of this process and of those that it has waited for."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in usage)
 
 
 def one(model: str, form: str, backend: str, duration: float) -> float:

@@ -36,6 +36,7 @@ class Recurrent(nn.Module):
 
 
 def linear_attention_transformer(sizes: dict[str, int], longest: int) -> nn.Module:
+    """Linear attention with a global read (lucidrains), its encoder alone."""
     from linear_attention_transformer import linear_attention_transformer as package
 
     encoder = package.LinearAttentionTransformer(sizes["dim"], sizes["layers"], longest, heads=sizes["heads"])
@@ -43,6 +44,7 @@ def linear_attention_transformer(sizes: dict[str, int], longest: int) -> nn.Modu
 
 
 def performer(sizes: dict[str, int], longest: int) -> nn.Module:
+    """Performer: softmax by random features."""
     from performer_pytorch import Performer
 
     head = sizes["dim"] // sizes["heads"]
@@ -50,6 +52,7 @@ def performer(sizes: dict[str, int], longest: int) -> nn.Module:
 
 
 def lucidrains_rmt(sizes: dict[str, int], longest: int) -> nn.Module:
+    """Recurrent memory transformer, softmax within segments."""
     from recurrent_memory_transformer_pytorch import RecurrentMemoryTransformer
 
     net = RecurrentMemoryTransformer(

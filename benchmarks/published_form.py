@@ -41,6 +41,9 @@ r_S : 1
 G_A : mmolar
 """
 
+RING_DT = 0.05  # s
+SEED = 0
+
 SPIKE = """
 U_0 = (1 - Gamma_S)*U_0_star + alpha*Gamma_S
 u_S += U_0*(1 - u_S)
@@ -50,28 +53,28 @@ Y_S += rho_c*Y_T*r_S
 """
 
 
-def ring(duration: float, dt: float = 0.05, recorded: tuple[str, ...] = ("C",), record_dt: float | None = None) -> None:
+def ring(duration: float, recorded: tuple[str, ...], record_dt: float) -> None:
     """Fifty coupled astrocytes; as published, calcium is recorded, at every step."""
     model = RingModel()
     namespace = model.astrocyte.namespace()
     source_level = namespace.pop("I_bias")
     namespace |= {"period": model.period_s * b2.second, "on": model.on_s * b2.second}
-    b2.defaultclock.dt = dt * b2.second
+    b2.defaultclock.dt = RING_DT * b2.second
     cells = b2.NeuronGroup(model.size, CELL + EXOGENOUS_IP3 + RING_DRIVE, method="rk4", namespace=namespace)
     cells.h = 0.9
     cells.I_source = np.isin(np.arange(model.size), model.sources) * source_level
     junctions = b2.Synapses(cells, cells, JUNCTION_EQUATIONS, namespace=namespace)
     source, target = neighbours(model.shape, periodic=True)
     junctions.connect(i=source, j=target)
-    monitor = b2.StateMonitor(cells, recorded, record=True, dt=(record_dt or dt) * b2.second)
+    monitor = b2.StateMonitor(cells, recorded, record=True, dt=record_dt * b2.second)
     b2.Network(cells, junctions, monitor).run(duration * b2.second)
     _read(monitor, ("t", *recorded))
 
 
-def network(duration: float, seed: int = 0) -> None:
+def network(duration: float) -> None:
     """3200 + 800 neurons and 3200 astrocytes on the connections that the library draws for this seed."""
     model, second = NetworkModel(), b2.second
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     layout = Layout.draw(model, rng)
     namespace = model.namespace() | {"drive": b2.TimedArray(np.array(model.drive), dt=model.drive_s * second)}
     p = model.neurons

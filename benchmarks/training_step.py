@@ -23,7 +23,7 @@ from rmaat.data.sequences import Sequences
 from rmaat.data.splits import Splits
 from rmaat.training.models import build, trainable
 from rmaat.training.recipe import Recipe, load_recipe
-from rmaat.training.trainer import Trainer
+from rmaat.training.trainer import Trainer, accelerator
 from rmaat_bridge.bio_parameters import BioParameters
 
 EXAMPLES = 2048
@@ -50,7 +50,7 @@ def milliseconds(recipe: Recipe, steps: int, out: Path) -> tuple[float, int]:
     data = examples(recipe.task)
     torch.manual_seed(0)
     model = build(recipe, data, BioParameters.reference())
-    fabric = Fabric(accelerator="auto", devices=1, precision=recipe.optimisation.precision)
+    fabric = Fabric(accelerator=accelerator(), devices=1, precision=recipe.optimisation.precision)
     trainer = Trainer(recipe, Splits(data, data, data), model, out, fabric)
     batches = trainer.batches.after(0)
     for number in range(2 * steps):
@@ -68,6 +68,7 @@ def _wait() -> None:
 
 
 def main() -> None:
+    """Print a row for each recipe."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=["image-small", "pathfinder-small", "listops-small"])
     parser.add_argument("--steps", type=int, default=100, help="steps that are timed, after as many that are not")
