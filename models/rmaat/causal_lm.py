@@ -85,6 +85,11 @@ class RMAATForCausalLM(Pretrained):
         NextTokens
             The logits; or with labels the loss and its counts, formed segment by segment inside what AMRB
             replays, so that the logits of one segment are all that is ever kept.
+
+        Raises
+        ------
+        InputError
+            If `labels` are of another shape, or are no token ids, or the inputs cannot be read.
         """
         if labels is None:
             return NextTokens(logits=self.head(torch.cat(self.model(inputs, lengths).outputs, dim=1)))

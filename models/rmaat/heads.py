@@ -116,6 +116,11 @@ class RMAATForSequencePairClassification(Pretrained):
             Tokens that are not padding, (batch, 2).
         labels : Tensor of int64, optional
             (batch,).
+
+        Raises
+        ------
+        InputError
+            If `inputs`, `lengths` or `labels` are of another shape, or are no ids of the model.
         """
         if inputs.dim() < 3 or inputs.shape[1] != 2:
             raise InputError("inputs", tuple(inputs.shape), "a tensor of shape (batch, 2, length), features behind it")

@@ -84,6 +84,11 @@ class RMAATForMaskedLM(Pretrained):
             Token ids (batch, length), or of pairs (batch, 2, length).
         lengths : Tensor of int64, optional
             Tokens that are not padding, (batch,), or of pairs (batch, 2).
+
+        Raises
+        ------
+        InputError
+            If `inputs` or `lengths` are of another shape, or no ids of the model.
         """
         if inputs.dim() not in (2, 3):
             raise InputError("inputs", tuple(inputs.shape), "a tensor of shape (batch, length) or (batch, 2, length)")

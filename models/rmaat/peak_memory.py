@@ -66,6 +66,8 @@ def training_step_peak(config: RMAATConfig, n_segments: int, batch: int, seed: i
         The model; `config.backprop` decides between AMRB and BPTT.
     n_segments, batch : int
         Sequences of ``n_segments * config.segment_length`` tokens.
+    seed : int
+        Of weights and tokens.
     """
     torch.manual_seed(seed)
     model = RMAATForSequenceClassification(config)

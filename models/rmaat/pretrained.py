@@ -92,7 +92,13 @@ def check_tensors(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]
 
 
 def read_config(folder: Path) -> RMAATConfig:
-    """The configuration of a checkpoint folder."""
+    """The configuration of a checkpoint folder.
+
+    Raises
+    ------
+    InputError
+        If its file is missing or damaged, or a field of it cannot be.
+    """
     path = folder / CONFIG
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))

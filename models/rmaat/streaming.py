@@ -61,6 +61,11 @@ class Stream:
         -------
         Tensor
             The head's output on everything read so far, or the features of this segment's tokens.
+
+        Raises
+        ------
+        InputError
+            If the segment is of another batch, too long, or comes after a shorter one, which ends a stream.
         """
         self.model.check(segment)
         if len(segment) != len(self.memory):

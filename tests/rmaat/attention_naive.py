@@ -16,6 +16,8 @@ def dense_attention(attention: AstromorphicAttention, x: Tensor, mask: Tensor | 
 
     Parameters
     ----------
+    attention : AstromorphicAttention
+        Whose weights are taken.
     x : Tensor
         (batch, n, dim).
     mask : Tensor, optional

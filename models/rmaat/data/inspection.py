@@ -18,7 +18,13 @@ SHOWN_CHARACTERS = 400
 
 
 def load_one(task: str, folder: Path | None, split: str, seed: int) -> Sequences:
-    """One split of a task from a cache or official layout; of generated tasks 1,000 examples."""
+    """One split of a task from a cache or official layout; of generated tasks 1,000 examples.
+
+    Raises
+    ------
+    InputError
+        If there is no such split, or the data are missing or damaged.
+    """
     from rmaat.training.recipe import DataRecipe
 
     if split not in SPLITS:

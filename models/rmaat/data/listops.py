@@ -68,6 +68,11 @@ def generate(n: int, seed: int, grammar: Grammar | None = None) -> Sequences:
     Many trees grow at once, one level a step. A root that is a digit has length 1 and would always be
     rejected, so every root is drawn as an operator; trees past `max_length` stop growing. Neither changes
     the distribution of the accepted trees.
+
+    Raises
+    ------
+    InputError
+        If hardly any tree is within the bounds of `grammar`.
     """
     grammar = grammar or Grammar()
     rng = np.random.default_rng([seed, 0x11570])

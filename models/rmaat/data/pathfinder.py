@@ -105,6 +105,10 @@ def generate(n: int, seed: int, layout: Layout | None = None, workers: int | Non
 
     Parameters
     ----------
+    seed : int
+        Decides all images, with `layout`.
+    layout : Layout, optional
+        Long Range Arena's hard one, 32 x 32, unless said.
     workers : int, optional
         Processes; default one a core. The images are the same for any number.
     """

@@ -30,6 +30,8 @@ def prepare(
     ----------
     path : path, optional
         Folder or archive in the official layout; None: the official download, or generated examples.
+    source : str, optional
+        Which of the task's layouts `path` has, where there are several.
     sizes : dict, optional
         Examples of the splits that are generated with `seed` (0 if None), where not `GENERATED`.
     settings : dict, optional

@@ -62,7 +62,17 @@ class Sequences:
         num_labels: int,
         parts: int = 1,
     ) -> Sequences:
-        """Lay a list of id arrays (``n * parts`` of them) end to end."""
+        """Lay a list of id arrays end to end.
+
+        Parameters
+        ----------
+        rows : sequence of arrays of int
+            ``n * parts`` of them, the parts of an example one behind the other.
+        labels : sequence of int
+            ``n`` of them.
+        vocab_size, num_labels, parts : int
+            As in the class.
+        """
         dtype = np.uint8 if vocab_size <= 256 else np.uint16
         tokens = np.concatenate([np.asarray(row, dtype) for row in rows]) if rows else np.empty(0, dtype)
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])

@@ -92,6 +92,8 @@ def load_splits(name: str, recipe: DataRecipe, seed: int, accumulate: int = 1) -
 
     Parameters
     ----------
+    seed : int
+        Of what is generated.
     accumulate : int
         Batches that a step of a curriculum's stages takes.
 

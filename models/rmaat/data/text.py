@@ -112,6 +112,11 @@ def read_newsgroup_pairs(
         ``<group>/<message>``.
     pairs, held_out : int
         Training pairs, and pairs of validation and test each, drawn by `seed`.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, or has too few groups or messages.
     """
     if not folder.is_dir():
         raise InputError("newsgroup folder", str(folder), "an existing folder")
@@ -154,6 +159,11 @@ def read_plain_text(path: Path, length: int = 1024) -> dict[str, Sequences]:
 
     A single file is cut into 90 % training, 5 % validation and 5 % test text. The windows have no label
     (all 0): what is predicted is the next byte.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or a split of it is shorter than a window.
     """
     if path.is_dir():
         names = {"train": "train", "validation": "valid", "test": "test"}

@@ -52,7 +52,13 @@ class Section:
 
 
 def write_page(path: str | Path, title: str, headline: Mapping[str, str], sections: Sequence[Section]) -> None:
-    """Write the sections as one self-contained HTML file; an earlier file stays if this fails."""
+    """Write the sections as one self-contained HTML file; an earlier file stays if this fails.
+
+    Parameters
+    ----------
+    headline : mapping of str to str
+        Names and values that stand above the sections.
+    """
     source = files("rmaat.report").joinpath("page.html.j2").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source)

@@ -204,7 +204,13 @@ def _integers(run: Path) -> Section:
 
 
 def read_agreement(run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Class scores of the float and of the integer model, (sequences, classes) each, in the same units."""
+    """Class scores of the float and of the integer model, (sequences, classes) each, in the same units.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
     path = run / "deploy" / "outputs.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -256,7 +262,13 @@ def _finite(text: str) -> float:
 
 
 def read_json(path: Path) -> Entries:
-    """A JSON artefact of the run."""
+    """A JSON artefact of the run.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or has numbers that are not finite.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(

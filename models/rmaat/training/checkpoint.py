@@ -80,6 +80,8 @@ def load_state(
 
     Parameters
     ----------
+    folder : path
+        Holds the states, ``step-*``.
     last_step : int
         No state of this run is of a later step.
 

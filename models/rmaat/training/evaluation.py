@@ -88,7 +88,16 @@ def to_tensors(
 def scored(model: nn.Module, ids: Tensor, lengths: Tensor, labels: Tensor, smoothing: float = 0.0) -> Score:
     """How well a model tells a batch's labels; a language model the next ids, a masked one what was hidden.
 
-    `smoothing` is of the labels: tokens a model scores itself, segment by segment.
+    Parameters
+    ----------
+    ids : Tensor of int64
+        (batch, length), of pairs (batch, 2, length).
+    lengths : Tensor of int64
+        Tokens that are not padding, (batch,) or (batch, 2).
+    labels : Tensor of int64
+        (batch,); a model of tokens does not read them.
+    smoothing : float
+        Of the labels: tokens a model scores itself, segment by segment.
     """
     tells_tokens = isinstance(getattr(model, "module", model), RMAATForCausalLM)  # `module` of a wrapped one
     output: Any = model(ids, lengths, ids) if tells_tokens else model(ids, lengths)
@@ -103,6 +112,13 @@ def evaluate(model: nn.Module, data: Sequences, batch_size: int, max_length: int
     """Score `model` on all of `data`, in evaluation mode.
 
     Batches hold examples of similar length; with several processes each takes its share of them.
+
+    Parameters
+    ----------
+    max_length : int or None
+        Tokens after which examples are cut.
+    fabric : Fabric
+        A launched one: its device, its precision, its processes.
 
     Raises
     ------
@@ -145,6 +161,12 @@ def renew_trace_statistics(
     data : Sequences
         The training examples; `STATISTICS_FROM` of them, drawn at random and always the same, are read, so that the
         curve over the length sees all lengths.
+    batch_size : int
+        Examples that are read at once.
+    max_length : int or None
+        Tokens after which examples are cut.
+    fabric : Fabric
+        Its device and its precision.
     """
     norm: Any = getattr(model, "trace_norm", None)
     if norm is None:

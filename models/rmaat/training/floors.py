@@ -37,7 +37,15 @@ class Floor:
 
 
 def floors(task: str, train: Sequences, test: Sequences, costly: bool = False) -> dict[str, float]:
-    """Test accuracies of the trivial models of `task`, by name, fitted on `train`."""
+    """Test accuracies of the trivial models of `task`, by name, fitted on `train`.
+
+    Parameters
+    ----------
+    task : str
+        A name in `TASKS`.
+    costly : bool
+        Also those of `costly_floors`, which take minutes.
+    """
     if task == "language":
         return next_byte_floors(train, test)
     found = {"majority class": MAJORITY, **FLOORS.get(task, {})}

@@ -46,7 +46,20 @@ def refuse_other_run(out: Path, recipe: Recipe) -> None:
 
 
 def make_room(out: Path, about: dict[str, Any], resume: bool) -> None:
-    """Leave in `out` only what this run continues from, and note what it is; to be called by who holds it."""
+    """Leave in `out` only what this run continues from, and note what it is; to be called by who holds it.
+
+    Parameters
+    ----------
+    about : dict
+        What the run is, as JSON keeps it.
+    resume : bool
+        Keep states and curves of a run that is about the same.
+
+    Raises
+    ------
+    InputError
+        If `resume` is asked for in the folder of a run that is about something else.
+    """
     noted = out / "run.json"
     remove_broken_off(out, (*REPLACED, noted.name))
     remove_broken_off(out / "states", ["step-*"])

@@ -206,6 +206,26 @@ def score_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, or that of a run's folder, on one split of `data`, or of the data that its recipe names.
 
+    Parameters
+    ----------
+    data : path, optional
+        A cache or an official layout.
+    source : str, optional
+        Which of the task's layouts `data` has, where there are several.
+    split : str
+        train, validation or test.
+    batch_size : int
+        Examples that are read at once.
+    seed : int, optional
+        Of generated examples; the recipe's unless said.
+    out : path, optional
+        File for what is returned.
+
+    Returns
+    -------
+    dict
+        Scores, floors on the same examples, provenance.
+
     Raises
     ------
     InputError
