@@ -1,7 +1,7 @@
 """Options that every subcommand shares."""
 
 import json
-import os
+import tempfile
 import tomllib
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -114,8 +114,12 @@ def _refuse_unwritable(folder: Path, path: Path) -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise InputError("--out", str(path), f"a path that can be written; {there} is no folder")
-    if not os.access(there, os.W_OK):
-        raise InputError("--out", str(path), f"a path that can be written; nothing may be put into {there}")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):  # what the permissions say is not all that may forbid it
+            pass
+    except OSError as error:
+        allowed = f"a path that can be written; nothing can be put into {there} ({error.strerror})"
+        raise InputError("--out", str(path), allowed) from None
 
 
 ConfigOption = Annotated[

@@ -128,7 +128,7 @@ def read_npz(path: Path) -> dict[str, Sequences]:
     """
     wanted = "an .npz of uint8 arrays x_train, x_test and labels y_train, y_test"
     if path.is_file() and not zipfile.is_zipfile(path):  # NumPy would speak of pickles
-        raise InputError("images", str(path), wanted)
+        raise InputError("images", str(path), f"{wanted} (it is another file, or not whole)")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("x_train", "y_train", "x_test", "y_test")}
@@ -153,7 +153,7 @@ def read_npz(path: Path) -> dict[str, Sequences]:
         if split == "train" and len(classes := np.unique(labels)) <= greatest:
             absent = int((classes != np.arange(len(classes))).argmax())
             row = int((labels.ravel() > absent).argmax())
-            allowed = f"classes that all have images; there is none of {absent}"
+            allowed = f"classes numbered from 0 without a gap; no image is of class {absent}"
             raise InputError(f"{path}: y_train: row {row + 1}", int(labels.ravel()[row]), allowed)
         splits[split] = pixels(images, labels, greatest + 1)
     return splits

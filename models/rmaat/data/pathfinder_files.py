@@ -40,7 +40,9 @@ def read_pathfinder(folder: Path) -> dict[str, Sequences]:
                 said = " ".join(columns)[:80]
                 raise InputError(f"{listing}: row {number}", said, "folder, file, index and a label 0 or 1")
             path = folder / columns[0] / columns[1]
-            if path.is_file() and path.stat().st_size == 0:
+            if not path.is_file():
+                raise InputError(f"{listing}: row {number}", str(path), "an existing image")
+            if path.stat().st_size == 0:
                 continue
             images.append(_grey_levels(path))
             labels.append(int(columns[LABEL_COLUMN]))

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -87,6 +87,8 @@ def fetch(download: Download, folder: Path) -> Path:
         try:
             total = _continue(download.url, part)
         except OSError as error:  # of which urllib's are
+            with suppress(OSError):
+                folder.rmdir()  # if nothing is in it
             allowed = f"a reachable address ({error}); or download it yourself and give its path with --folder"
             raise InputError("download", download.url, allowed) from None
         if total and part.stat().st_size != total:

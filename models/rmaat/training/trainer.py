@@ -70,13 +70,15 @@ class Trainer:
         self.fabric = fabric or Fabric(accelerator=accelerator(), devices=1, precision=options.precision)
         if options.minutes and self.fabric.world_size > 1:  # each has its own clock
             raise InputError("minutes", options.minutes, f"steps alone, with {self.fabric.world_size} processes")
-        sizes = [stage.batch_size for stage in recipe.data.curriculum] + [options.batch_size]
-        for size, n in zip(sizes, [*map(len, splits.stages), len(splits.train)], strict=True):
+        sizes = {f"data.curriculum.{i}.batch_size": s.batch_size for i, s in enumerate(recipe.data.curriculum)}
+        sizes["optimisation.batch_size"] = options.batch_size
+        examples = [*map(len, splits.stages), len(splits.train)]
+        for (field, size), n in zip(sizes.items(), examples, strict=True):
             if size % self.fabric.world_size or size > n:
                 allowed = f"a multiple of the {self.fabric.world_size} processes, at most {n} examples"
-                raise InputError("batch_size", size, allowed)
+                raise InputError(field, size, allowed)
             if size == self.fabric.world_size and getattr(model, "trace_norm", None) is not None:
-                raise InputError("batch_size", size, "at least 2 examples a process, with trace_norm")
+                raise InputError(field, size, "at least 2 examples a process, with trace_norm")
         refuse_what_no_graph_holds(recipe, self.fabric)
         on_gpu = self.fabric.device.type == "cuda"
         groups = _groups(model, options)

@@ -89,6 +89,15 @@ def test_an_output_below_a_file_is_refused_before_any_work(
     assert (tmp_path / "file").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that takes no files")
+@pytest.mark.parametrize("command", [("train", "--task", "listops"), ("evaluate", "absent")], ids=lambda c: c[0])
+def test_an_output_where_nothing_can_be_put_is_refused_before_any_work(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(capsys, *command, "--out", "/proc/new/name")
+    assert "--out: got '/proc/new/name', expected a path that can be written; nothing can be put into /proc" in line
+
+
 @pytest.mark.parametrize(
     "command", [("simulate",), ("train", "--task", "text"), ("data", "prepare", "listops"), ("figures", "runs")]
 )

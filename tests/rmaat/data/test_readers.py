@@ -182,9 +182,9 @@ def test_npz_images_and_what_is_refused(tmp_path):
         (
             "y_train",
             np.array([0, 1, 2, 99, 4, 3]),
-            "y_train: row 4: got 99, expected classes .* none of 5",
+            "y_train: row 4: got 99, expected classes .* no image is of class 5",
         ),
-        ("y_train", np.arange(6) + 1, "y_train: row 1: got 1, expected classes .* none of 0"),
+        ("y_train", np.arange(6) + 1, "y_train: row 1: got 1, expected classes .* no image is of class 0"),
         ("y_test", np.array([0, 6]), "y_test: row 2: got 6, expected a label from 0 to 5"),
         ("y_test", np.array([0.0, np.nan]), "y_test: got 'float64 .2,.', expected 2 whole numbers"),
         ("y_train", np.eye(6, dtype=np.int64), "y_train: got 'int64 .6, 6.', expected 6 whole numbers"),
@@ -256,6 +256,9 @@ def test_damaged_pathfinder_files_are_named(pathfinder_folder):
         read_pathfinder(pathfinder_folder)
     (pathfinder_folder / "imgs" / "0" / "sample_3.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(InputError, match=r"sample_3\.png"):
+        read_pathfinder(pathfinder_folder)
+    (pathfinder_folder / "imgs" / "0" / "sample_3.png").unlink()
+    with pytest.raises(InputError, match=r"0\.npy: row 4: got '.*sample_3\.png', expected an existing image"):
         read_pathfinder(pathfinder_folder)
 
 

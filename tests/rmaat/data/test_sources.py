@@ -63,7 +63,8 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
 
 def test_without_a_network_the_message_names_the_way_out(tmp_path):
     with pytest.raises(InputError, match="--folder"):
-        fetch(Download("http://127.0.0.1:9/data.bin", MD5), tmp_path)
+        fetch(Download("http://127.0.0.1:9/data.bin", MD5), tmp_path / "downloads")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [CONTENT, CONTENT + b"more"])

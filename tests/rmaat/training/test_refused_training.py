@@ -58,7 +58,14 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
         (("--set", "optimisation.learning_rate=1e300"), "learning_rate: got 1e+300"),
         (("--seed", "99999999999999999999"), "seed: got 99999999999999999999"),
         (("--set", "data.folder=absent"), "data: got 'absent', expected an existing path"),
-        (("--set", "optimisation.batch_size=9"), "batch_size"),
+        (
+            ("--set", "optimisation.batch_size=9"),
+            "optimisation.batch_size: got 9, expected a multiple of the 1 processes, at most 8 examples",
+        ),
+        (
+            ("--set", "data.curriculum=[{steps=1,batch_size=9,min_length=10,max_length=30}]"),
+            "data.curriculum.0.batch_size: got 9, expected a multiple of the 1 processes, at most 8 examples",
+        ),
         (("--set", "parameters=100"), "parameters"),
         (("--task", "image"), "--task: got 'image', expected 'listops', the task of "),
         (
