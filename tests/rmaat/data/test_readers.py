@@ -15,8 +15,16 @@ from rmaat.data import audio, image, text
 from rmaat.data.pathfinder_files import read_pathfinder
 from rmaat.data.tasks import read_layout
 
-SHARED = Path(os.environ.get("RMAAT_DATA", Path(__file__).parents[4] / "shared" / "data"))
 rng = np.random.default_rng(0)
+
+
+def real(name):
+    """Where a real data set lies: in $RMAAT_DATA, beside the caches, or in ../shared/data."""
+    folders = [Path(os.environ.get("RMAAT_DATA", "data")), Path(__file__).parents[4] / "shared" / "data"]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    pytest.skip(f"{name} is neither in {folders[0]} nor in {folders[1]}")
 
 
 def test_reviews_are_their_bytes(imdb):
@@ -308,18 +316,14 @@ def test_mu_law_inverts_to_half_a_step():
     ],
 )
 def test_the_real_data_sets(task, name, source, sizes):
-    if not (SHARED / name).is_file():
-        pytest.skip(f"{name} is not in {SHARED}")
-    splits = read_layout(task, SHARED / name, source)
+    splits = read_layout(task, real(name), source)
     assert tuple(len(data) for data in splits.values()) == sizes
 
 
 @pytest.mark.slow
 def test_grey_pixels_are_exact():
     """100 official colour test images against the published grey ones, every pixel."""
-    if not (SHARED / "cifar10_gray.npz").is_file():
-        pytest.skip(f"cifar10_gray.npz is not in {SHARED}")
-    ours = read_layout("image", SHARED / "cifar-10-binary-sample.tar.gz")["test"]
-    with np.load(SHARED / "cifar10_gray.npz") as known:
+    ours = read_layout("image", real("cifar-10-binary-sample.tar.gz"))["test"]
+    with np.load(real("cifar10_gray.npz")) as known:
         assert np.array_equal(ours.tokens.reshape(100, 1024) - 1, known["x_test"][:100])
         assert np.array_equal(ours.labels, known["y_test"][:100])
