@@ -54,7 +54,7 @@ Y_S += rho_c*Y_T*r_S
 
 
 def ring(duration: float, recorded: tuple[str, ...], record_dt: float) -> None:
-    """Fifty coupled astrocytes; as published, calcium is recorded, at every step."""
+    """Fifty coupled astrocytes; `recorded` every `record_dt` seconds."""
     model = RingModel()
     namespace = model.astrocyte.namespace()
     source_level = namespace.pop("I_bias")

@@ -110,8 +110,6 @@ class RMAATConfig(BaseModel):
         for field in ("stem_ngrams", "embedding_std"):
             if getattr(self, field) != 1 and self.input_kind != "tokens":
                 raise InputError(field, getattr(self, field), f"1 where input_kind is {self.input_kind!r}")
-        if self.stem_dropout and self.stem_ngrams == 1:
-            raise InputError("stem_dropout", self.stem_dropout, "0 without stem_ngrams, which it drops")
         for field in ("stem_stride", "stem_ngrams", "picture_width"):
             if self.causal and getattr(self, field) != type(self).model_fields[field].default:
                 raise InputError(field, getattr(self, field), "its default, in a causal model")

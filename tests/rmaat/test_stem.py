@@ -177,7 +177,6 @@ def test_stream_of_a_causal_stem_is_the_offline_pass() -> None:
     ("changes", "message"),
     [
         ({"stem_kernel": 4}, "stem_kernel: got 4, .* odd"),
-        ({"stem_dropout": 0.5}, "stem_dropout: got 0.5, expected 0 without stem_ngrams"),
         ({"stem_ngrams": 2, "input_kind": "levels"}, "stem_ngrams: got 2, .* 'levels'"),
         ({"causal": True}, "stem_stride: got 4, .* causal"),
         ({"causal": True, "stem_stride": 1, "stem_ngrams": 2}, "stem_ngrams: got 2, .* causal"),

@@ -175,8 +175,9 @@ def parse_changes(texts: Iterable[str] | None, given: Collection[str] = (), opti
     changes: dict[str, Any] = {}
     for text in texts or ():
         name, value = _parse_change(text, option)
-        if name in changes or name in given:
-            raise InputError(option, text, f"{name} once; it is given twice")
+        for other in (*changes, *given):
+            if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):  # also as part of a table
+                raise InputError(option, text, f"{other} once; it is given twice")
         changes[name] = value
     return changes
 

@@ -70,7 +70,7 @@ class Trainer:
         self.fabric = fabric or Fabric(accelerator=accelerator(), devices=1, precision=options.precision)
         if options.minutes and self.fabric.world_size > 1:  # each has its own clock
             raise InputError("minutes", options.minutes, f"steps alone, with {self.fabric.world_size} processes")
-        sizes = {f"data.curriculum.{i}.batch_size": s.batch_size for i, s in enumerate(recipe.data.curriculum)}
+        sizes = {f"data.curriculum.{i}: batch_size": s.batch_size for i, s in enumerate(recipe.data.curriculum)}
         sizes["optimisation.batch_size"] = options.batch_size
         examples = [*map(len, splits.stages), len(splits.train)]
         for (field, size), n in zip(sizes.items(), examples, strict=True):
@@ -257,8 +257,8 @@ class Trainer:
             return f"{folder} is of another recipe"
         try:
             reached = json.loads((folder / VALIDATION).read_text(encoding="utf-8"))["accuracy"]
-        except (OSError, ValueError, TypeError, KeyError):
-            reached = None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return None  # of a run that did not say it
         exact = self.fabric.device.type == "cpu" and self.fabric.world_size == 1 and not self.options.minutes
         return None if exact or reached == self.best else f"{folder} was written after the newest state"
 

@@ -51,6 +51,7 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
         (("--set", "model.width=3"), "width"),
         (("--set", "model.dim"), "--set: got 'model.dim', expected name=value"),
         (("--set", "model.dim=8", "--set", "model.dim=16"), "--set: got 'model.dim=16', expected model.dim once"),
+        (("--set", "model={dim=16}", "--set", "model.dim=8"), "expected model once; it is given twice"),
         (("--steps", 5, "--set", "optimisation.steps=7"), "expected optimisation.steps once; it is given twice"),
         (("--set", "=5"), "--set: got '=5', expected name=value"),
         (("--set", "model.dim=nan"), "model.dim: got nan"),
@@ -64,7 +65,7 @@ def test_a_source_that_would_not_be_read_is_refused(recipe_file, tmp_path, capsy
         ),
         (
             ("--set", "data.curriculum=[{steps=1,batch_size=9,min_length=10,max_length=30}]"),
-            "data.curriculum.0.batch_size: got 9, expected a multiple of the 1 processes, at most 8 examples",
+            "data.curriculum.0: batch_size: got 9, expected a multiple of the 1 processes, at most 8 examples",
         ),
         (("--set", "parameters=100"), "parameters"),
         (("--task", "image"), "--task: got 'image', expected 'listops', the task of "),

@@ -78,6 +78,15 @@ def test_a_kill_while_the_curves_are_taken_over_leaves_them_as_they_were(tmp_pat
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
+def test_tensorboard_drops_what_the_curves_drop(tmp_path, monkeypatch):
+    """Its own reader hides what was written from `purge_step` on."""
+    made = Mock()
+    monkeypatch.setattr("lightning.fabric.loggers.TensorBoardLogger", made)
+    monkeypatch.setattr("rmaat.training.log.find_spec", lambda name: name == "tensorboard")
+    CurveLog(tmp_path, 4)
+    assert made.call_args.kwargs["purge_step"] == 5
+
+
 def damage(state, harm):
     """Harm a training state as a full or failing disk, a person or another version might."""
     weights, progress = state / "state.safetensors", state / "progress.json"

@@ -159,7 +159,6 @@ def test_accumulated_small_batches_equal_one_large_batch(make_model, make_recipe
     joint = torch.autograd.grad(model(ids, lengths, labels).loss, list(model.parameters()))
     halves = [(ids[part], lengths[part], labels[part]) for part in (slice(0, 8), slice(8, 16))]
     trainer = Trainer(make_recipe(accumulate=2, label_smoothing=0.0, clip=1e6), splits, model, tmp_path)
-    trainer.batches = Mock(drawing=0.0)
     updated = Mock()
     trainer.optimizer.step = lambda: updated([p.grad.clone() for p in model.parameters()])
     trainer._step(0, iter(halves))
