@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lava_models import frequent_token, in_pairs, random_model, same_frequent_token
 
+from astro_sim.errors import InputError
 from rmaat_lava import Calibration, Deployment, Outputs, WeightFormat, quantize, run
 from rmaat_lava.child import run_in_child
 from rmaat_lava.program import flatten
@@ -149,7 +150,12 @@ def test_any_supported_model_is_equal(seed, heads, head_dim, kind, blown_up, pai
     inputs = rng.integers(0, 12, (6, lengths.max()))
     inputs = rng.normal(size=(6, lengths.max(), 3)).astype(np.float32) if kind == "features" else inputs
     inputs, lengths = in_pairs(inputs, lengths) if pairs else (inputs, lengths)
-    deployment = quantize(model, Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths)), max_segments=3)
+    calibration = Calibration(torch.from_numpy(inputs), torch.from_numpy(lengths))
+    try:
+        deployment = quantize(model, calibration, max_segments=3)
+    except InputError as refused:  # random weights may leave a place, of a width of 1 above all, with too few bits
+        assume(not refused.field.startswith("resolution of "))
+        raise
     first, *others = deployment.program.layers
     value = dataclasses.replace(first.write.value, multiplier=first.write.value.multiplier * blown_up)
     first = dataclasses.replace(first, write=dataclasses.replace(first.write, value=value))
