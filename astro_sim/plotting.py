@@ -1,6 +1,7 @@
-"""Quick pictures of recordings."""
+"""Quick pictures of recordings, and pictures that are written whole."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -32,6 +33,11 @@ def plot_recording(recording: xr.Dataset, path: str | Path) -> Path:
         axis.set_ylabel(str(name) if unit == "1" else f"{name} [{unit}]")
         axis.set_title(values.attrs.get("long_name", ""), fontsize="small")
     axes[-1].set_xlabel("time [s]")
-    with replacing(path) as aside:
-        figure.savefig(aside)
+    save_figure(figure, path)
     return path
+
+
+def save_figure(figure: Figure, path: str | Path, **options: Any) -> None:
+    """Write a picture, whole or not at all; its suffix is the format, `options` are of matplotlib's ``savefig``."""
+    with replacing(path) as aside:
+        figure.savefig(aside, **options)

@@ -17,7 +17,7 @@ def figures(
     format: Annotated[str, typer.Option(help=", ".join(FORMATS))] = "png",
 ) -> None:
     """Write every figure of a run's report as a picture, named by what it shows."""
-    from astro_sim.provenance import replacing
+    from astro_sim.plotting import save_figure
     from rmaat.report.run_report import sections
 
     if format not in FORMATS:
@@ -25,6 +25,5 @@ def figures(
     out = out or folder_to_write(run / "figures")
     for number, section in enumerate(sections(run), start=1):
         name = "-".join("".join(c if c.isalnum() else " " for c in section.title.lower()).split())
-        with replacing(out / f"{number}-{name}.{format}") as aside:
-            section.figure.savefig(aside, dpi=150, bbox_inches="tight")
+        save_figure(section.figure, out / f"{number}-{name}.{format}", dpi=150, bbox_inches="tight")
     typer.echo(f"figures: {out}")

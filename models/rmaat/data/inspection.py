@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import replacing
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import load_splits
 from rmaat.data.tasks import SPLITS, find_task
@@ -62,6 +61,8 @@ def show(task: str, data: Sequences, count: int, seed: int, out: Path) -> Iterat
 def _draw(data: Sequences, picks: np.ndarray, picture: bool, path: Path) -> Path:
     from matplotlib.figure import Figure
 
+    from astro_sim.plotting import save_figure
+
     for i in picks if picture else ():
         if isqrt(n := len(data[i])) ** 2 != n:
             raise InputError(f"length of example {i}", n, "the pixels of a square picture")
@@ -75,6 +76,5 @@ def _draw(data: Sequences, picks: np.ndarray, picture: bool, path: Path) -> Path
             axis.plot(data[i], lw=0.3)
         axis.set_title(str(data.labels[i]), size=8)
         axis.axis("off")
-    with replacing(path) as aside:
-        figure.savefig(aside, format="png", dpi=150)
+    save_figure(figure, path, dpi=150)
     return path

@@ -37,9 +37,9 @@ def refuse_what_no_graph_holds(recipe: Recipe, fabric: Fabric) -> None:
     """Raise InputError if `recipe` asks for CUDA graphs of what cannot be recorded.
 
     AMRB and masked modelling read from the GPU while they run, uniform and random retention make their factors on the
-    CPU.
+    CPU. Floors train nothing.
     """
-    if not recipe.optimisation.cuda_graph:
+    if not recipe.optimisation.cuda_graph or recipe.kind == "floor":
         return
     if fabric.device.type != "cuda" or dist.is_initialized():
         allowed = "false (--set optimisation.cuda_graph=false) unless one process trains on one CUDA GPU"

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from astro_sim.errors import InputError
-from astro_sim.provenance import file_sha256, refuse_to_replace, replacing, timestamp, versions, write_json
+from astro_sim.provenance import file_sha256, refuse_to_replace, timestamp, versions, write_json
 from rmaat.data.sequences import Sequences
 from rmaat.data.splits import Splits, derived_seed, load_splits
 from rmaat.data.tasks import SPLITS, TASKS
@@ -78,8 +78,7 @@ def train(
         precision=options.precision,
     )
     fabric.launch()
-    if recipe.kind != "floor":
-        refuse_what_no_graph_holds(recipe, fabric)
+    refuse_what_no_graph_holds(recipe, fabric)
     if fabric.is_global_zero:
         check_folder(out, resume, overwrite)
     start = _start(recipe, out)
@@ -131,11 +130,10 @@ def _test(trainer: Trainer, parameters: BioParameters, start: dict[str, Any], co
     if fabric.is_global_zero:
         with_posterior(parameters, best).save(out / "bio.toml")
         write_json(out / "result.json", result)
-        from rmaat.report.figures import training_curves  # matplotlib takes its time
+        from astro_sim.plotting import save_figure  # matplotlib takes its time
+        from rmaat.report.figures import training_curves
 
-        figure = training_curves(read_curves(out / "metrics.csv"), trivial)
-        with replacing(out / "curves.png") as aside:
-            figure.savefig(aside, format="png", dpi=150)
+        save_figure(training_curves(read_curves(out / "metrics.csv"), trivial), out / "curves.png", dpi=150)
         console.print(f"test {_said(scores, len(splits.test))}, after {trainer.elapsed:.0f} s of training")
         _tell_floors(trivial, recipe, console)
         console.print(f"checkpoint, metrics.csv, curves.png and result.json are in {out}")

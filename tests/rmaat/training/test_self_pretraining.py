@@ -19,33 +19,10 @@ from rmaat.training.run import score_checkpoint, train
 from rmaat.training.trainer import Trainer
 from rmaat_bridge import BioParameters
 
-TINY = """
-task = "listops"
-[data]
-train = 8
-validation = 4
-test = 8
-[model]
-dim = 8
-layers = 1
-heads = 2
-segment_length = 256
-memory_tokens = 2
-stem_layers = 1
-[optimisation]
-steps = 2
-batch_size = 4
-average = 0.5
-evaluate_every = 1
-save_every = 1
-"""
-
 
 @pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
-    return lambda **changes: load_recipe(path, changes)
+def recipe(recipe_file):
+    return lambda **changes: load_recipe(recipe_file, {"model.stem_layers": 1, "optimisation.average": 0.5} | changes)
 
 
 @pytest.fixture
